@@ -1,0 +1,137 @@
+"""
+Easy ways in: a function instead of a delivery. All are thin adapters, so that a wrong number of outcomes cannot be
+written with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import DeferredSemaphore
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from lmtp_twisted.awaiting import deferred_of
+from lmtp_twisted.envelope import Recipient, Sender
+from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
+from lmtp_twisted.session import SessionInfo
+
+RecipientCallable = Callable[[IReceivedMessage, Recipient], Any]
+MessageCallable = Callable[[IReceivedMessage], Any]
+
+
+@implementer(ILMTPDelivery)
+class RecipientDelivery:
+    """
+    A base class for deliveries that see to one recipient at a time. Override :meth:`deliverTo`, and what else is
+    needed. The recipients of a message are delivered to all at once, up to :attr:`parallel` of them.
+
+    :cvar parallel: how many deliveries of one message may be under way.
+    """
+
+    parallel: int = 20
+
+    def validateFrom(self, sender: Sender) -> Any:
+        """Accept every sender."""
+
+    def validateTo(self, recipient: Recipient) -> Any:
+        """Accept every recipient."""
+
+    def deliverTo(self, message: IReceivedMessage, recipient: Recipient) -> Any:
+        """
+        Deliver to one recipient.
+
+        :returns: the recipient's outcome, or an awaitable of it.
+        :raises lmtp_twisted.errors.DeliveryError: to refuse the message for this recipient.
+        """
+        raise NotImplementedError
+
+    def aborted(self, reason: str) -> Any:
+        """Nothing was reserved."""
+
+    def deliver(self, message: IReceivedMessage) -> Any:
+        """Call :meth:`deliverTo` for each recipient."""
+        recipients = message.recipients
+        if len(recipients) > self.parallel:
+            turns = DeferredSemaphore(self.parallel)
+            return [turns.run(self.deliverTo, message, recipient) for recipient in recipients]
+        return [self._outcome(message, recipient) for recipient in recipients]
+
+    def _outcome(self, message: IReceivedMessage, recipient: Recipient) -> Any:
+        try:
+            return self.deliverTo(message, recipient)
+        except Exception:
+            return Failure()
+
+
+@implementer(ILMTPDeliveryFactory)
+class _DeliverToEach(RecipientDelivery):
+    """``deliver=``: it has no state, so one serves all messages."""
+
+    def __init__(self, function: RecipientCallable) -> None:
+        self.deliverTo = function  # type: ignore[method-assign, assignment]  # one call less for each recipient
+
+    def getDelivery(self, session: SessionInfo) -> ILMTPDelivery:
+        return self
+
+
+@implementer(ILMTPDelivery, ILMTPDeliveryFactory)
+class _DeliverToAll:
+    """``deliverMessage=``: likewise."""
+
+    def __init__(self, function: MessageCallable) -> None:
+        self._function = function
+
+    def getDelivery(self, session: SessionInfo) -> ILMTPDelivery:
+        return self
+
+    def validateFrom(self, sender: Sender) -> Any:
+        pass
+
+    def validateTo(self, recipient: Recipient) -> Any:
+        pass
+
+    def aborted(self, reason: str) -> Any:
+        pass
+
+    def deliver(self, message: IReceivedMessage) -> Any:
+        answer = self._function(message)
+        waiting = deferred_of(answer)
+        if waiting is None:
+            return _for_each(answer, message)
+        return waiting.addCallback(_for_each, message)
+
+
+def _for_each(answer: Any, message: IReceivedMessage) -> Any:
+    return answer if isinstance(answer, (list, tuple)) else [answer] * len(message.recipients)
+
+
+def deliveries_of(
+    backend: Any, deliver: RecipientCallable | None, deliver_message: MessageCallable | None
+) -> ILMTPDeliveryFactory:
+    """
+    The delivery factory that an application means.
+
+    :param backend: an :class:`~lmtp_twisted.interfaces.ILMTPDeliveryFactory`, or what
+        :func:`lmtp_twisted.twisted_mail.adapt` takes.
+    :param deliver: a function for each recipient.
+    :param deliver_message: a function for each message.
+    :raises TypeError: where not just one of them is given, or it is something else.
+    """
+    if [backend, deliver, deliver_message].count(None) != 2:
+        raise TypeError("give just one of backend, deliver and deliverMessage")
+    for function in (deliver, deliver_message):
+        if function is not None and not callable(function):
+            raise TypeError(f"not a function: {function!r}")
+    if deliver is not None:
+        return _DeliverToEach(deliver)
+    if deliver_message is not None:
+        return _DeliverToAll(deliver_message)
+    if ILMTPDeliveryFactory.providedBy(backend) or callable(getattr(backend, "getDelivery", None)):
+        chosen: ILMTPDeliveryFactory = backend
+        return chosen
+    # twisted.mail is a heavy import for those who do not use it.
+    from lmtp_twisted.twisted_mail import adapt
+
+    return adapt(backend)

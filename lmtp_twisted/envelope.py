@@ -1,0 +1,106 @@
+"""The envelope of a message as values: who sends, who receives, and what became of each recipient."""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+
+import attrs
+
+from lmtp_twisted.wire.addresses import Address
+from lmtp_twisted.wire.commands import parse_mail, parse_rcpt
+from lmtp_twisted.wire.parameters import MailParameters, OriginalRecipient, RcptParameters
+from lmtp_twisted.wire.replies import Reply, printable
+
+
+@attrs.frozen
+class Sender:
+    """
+    The reverse-path of a MAIL command with its parameters (RFC 5321 §4.1.1.2).
+
+    :ivar address: ``None`` for the null reverse-path ``<>``.
+    :ivar parameters: what else the command said: size, body, smtputf8, ret, envid, …
+    """
+
+    address: Address | None
+    parameters: MailParameters = MailParameters()
+
+    def __str__(self) -> str:
+        return "" if self.address is None else str(self.address)
+
+
+@attrs.frozen
+class Recipient:
+    """
+    The forward-path of a RCPT command with its parameters (RFC 5321 §4.1.1.3).
+
+    :ivar address: where the mail goes; its domain is ``""`` for ``<Postmaster>`` and other local names.
+    :ivar parameters: what else the command said: notify and orcpt (RFC 3461).
+    """
+
+    address: Address
+    parameters: RcptParameters = RcptParameters()
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+    @cached_property
+    def printable(self) -> str:
+        """The address as replies and logs name it: ASCII, control characters escaped, at most 300 characters."""
+        return printable(str(self.address), 300)
+
+    @property
+    def original(self) -> OriginalRecipient | None:
+        """The original recipient (ORCPT), where the client gave one."""
+        return self.parameters.orcpt
+
+
+@attrs.frozen
+class Envelope:
+    """
+    One message's envelope.
+
+    :ivar sender: the reverse-path.
+    :ivar recipients: the accepted, distinct recipients in RCPT order.
+    """
+
+    sender: Sender
+    recipients: tuple[Recipient, ...] = ()
+
+
+@attrs.frozen
+class Outcome:
+    """
+    What became of one RCPT, for observers.
+
+    :ivar recipient: the recipient.
+    :ivar reply: what the client was told, or would have been had it stayed.
+    :ivar reply_id: the id that stands in the reply; unique.
+    :ivar size: octets of the content.
+    :ivar seconds: from the final dot to the reply.
+    """
+
+    recipient: Recipient
+    reply: Reply
+    reply_id: str
+    size: int
+    seconds: float
+
+
+# The same senders and recipients come again and again, and these values are frozen: a look-up costs a tenth of a parse.
+# Errors are raised anew each time, so garbage does not fill the cache.
+@lru_cache(maxsize=4096)
+def parse_sender(argument: bytes) -> Sender:
+    """
+    :param argument: what follows ``MAIL`` and a blank.
+    :raises lmtp_twisted.errors.CommandError: as :func:`~lmtp_twisted.wire.commands.parse_mail`.
+    """
+    return Sender(*parse_mail(argument))
+
+
+@lru_cache(maxsize=4096)
+def parse_recipient(argument: bytes) -> Recipient:
+    """
+    :param argument: what follows ``RCPT`` and a blank.
+    :raises lmtp_twisted.errors.CommandError: as :func:`~lmtp_twisted.wire.commands.parse_rcpt`.
+    """
+    return Recipient(*parse_rcpt(argument))

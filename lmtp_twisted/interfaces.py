@@ -1,0 +1,275 @@
+"""
+The contract, on one page: what an application gives to the server, and what it is given.
+
+Two interfaces carry everything. An :class:`ILMTPDeliveryFactory` gives a delivery for each message; an
+:class:`ILMTPDelivery` says yes or no to the sender and to each recipient, and then takes the message. A policy, a
+router, a storage backend and an adapter are all the same thing, so they wrap and compose.
+
+Any method of a delivery, and ``getDelivery``, may return a plain value, a :class:`~twisted.internet.defer.Deferred` or
+a coroutine; with a plain value the session goes on at once. Awaitables of asyncio need Twisted's asyncio reactor.
+
+The whole of a backend that keeps mail in a dictionary::
+
+    from zope.interface import implementer
+    from lmtp_twisted import LMTPFactory, PermanentFailure
+    from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory
+
+    mail = {"alice@example.org": []}
+
+    @implementer(ILMTPDelivery)
+    class DictionaryDelivery:
+        def validateFrom(self, sender):
+            pass
+
+        def validateTo(self, recipient):
+            if str(recipient.address) not in mail:
+                raise PermanentFailure("no such user here")
+
+        def deliver(self, message):
+            for recipient in message.recipients:
+                mail[str(recipient.address)].append(message.read())
+            return [None] * len(message.recipients)
+
+        def aborted(self, reason):
+            pass
+
+    @implementer(ILMTPDeliveryFactory)
+    class DictionaryDeliveries:
+        def getDelivery(self, session):
+            return DictionaryDelivery()
+
+    factory = LMTPFactory(backend=DictionaryDeliveries())
+
+**Outcomes.** ``deliver`` gives one outcome, or one awaitable of an outcome, for each of ``message.recipients``, in that
+order. What each says to the client:
+
+===============================================  =====================================================================
+``None`` or ``True``                             ``250 2.0.0 <recipient> ID Delivered``
+a ``str``                                        the same code, with that text in place of ``Delivered``
+a :class:`~lmtp_twisted.wire.replies.Reply`      as it is, where its code is of class 2, 4 or 5 and not 421
+a :class:`~lmtp_twisted.errors.DeliveryError`    as it says, raised by the awaitable or put in the list
+anything else, any other exception, 421, a list  ``451 4.3.0 <recipient> ID``, and an error with its traceback in the
+of the wrong length                              log
+===============================================  =====================================================================
+
+A 250 promises that the message survives: a delivery gives its outcome only once that is true.
+"""
+
+from __future__ import annotations
+
+from zope.interface import Attribute, Interface
+
+from twisted.plugin import IPlugin
+
+
+class ILMTPDeliveryFactory(Interface):
+    """Gives a delivery for a message. What a backend, a router or a policy *is*."""
+
+    def getDelivery(session):  # type: ignore[no-untyped-def]  # zope methods have no self and are typed by docstring
+        """
+        Called once for each message, at its MAIL command, before ``validateFrom``.
+
+        :param session: who is talking: a :class:`~lmtp_twisted.session.SessionInfo`.
+        :returns: an :class:`ILMTPDelivery`, or an awaitable of one.
+        :raises lmtp_twisted.errors.DeliveryError: to refuse the MAIL command, for instance with
+            ``TemporaryFailure("busy", enhanced="4.3.2")`` where the backend has too much to do (RFC 3463 §3.4).
+        """
+
+
+class ILMTPDelivery(Interface):
+    """
+    One message's way through the application. State that belongs to one message lives here: what ``validateTo``
+    looked up, a reservation, a batch.
+
+    The calls come in this order: ``validateFrom`` once; ``validateTo`` for each RCPT command; then either ``deliver``
+    once or ``aborted`` once. No call is made while the awaitable of the one before has not fired.
+    """
+
+    def validateFrom(sender):  # type: ignore[no-untyped-def]  # zope method
+        """
+        May this sender send? (MAIL, RFC 5321 §4.1.1.2)
+
+        :param sender: the reverse-path with its parameters: a :class:`~lmtp_twisted.envelope.Sender`.
+        :returns: ``None`` or ``True`` to accept, a ``str`` to accept with that text, a ``Reply`` to say it exactly,
+            or an awaitable of one of these.
+        :raises lmtp_twisted.errors.DeliveryError: to refuse: ``550 5.7.1`` unless it says otherwise.
+        """
+
+    def validateTo(recipient):  # type: ignore[no-untyped-def]  # zope method
+        """
+        May this recipient have mail? (RCPT, RFC 5321 §4.1.1.3). Called for each RCPT, also where the same one is
+        given again.
+
+        :param recipient: the forward-path with its parameters: a :class:`~lmtp_twisted.envelope.Recipient`.
+        :returns: as ``validateFrom``.
+        :raises lmtp_twisted.errors.DeliveryError: to refuse this recipient alone: ``550 5.1.1`` unless it says
+            otherwise.
+        """
+
+    def deliver(message):  # type: ignore[no-untyped-def]  # zope method
+        """
+        Deliver the complete message to each of ``message.recipients`` (RFC 2033 §4.2). Called once, after the final
+        dot or the last chunk, never with an empty list of recipients.
+
+        An awaitable that is not done within the delivery time-out, or when the connection is lost, is cancelled
+        (``Deferred.cancel``); a delivery that commits in a thread looks whether it was cancelled before it commits.
+
+        :param message: an :class:`IReceivedMessage`.
+        :returns: a list or tuple with one outcome (or one awaitable of an outcome) for each of ``message.recipients``,
+            in order; or an awaitable of such a list. See the outcomes above.
+        :raises Exception: which is then the outcome of every recipient.
+        """
+
+    def aborted(reason):  # type: ignore[no-untyped-def]  # zope method
+        """
+        This message will not be delivered: RSET or a new LHLO, a content that was refused, a refused MAIL after
+        ``getDelivery``, a lost connection. Release what was reserved. Not called once ``deliver`` has been called.
+
+        :param reason: why, in a few words: a ``str`` for logs.
+        :returns: ignored.
+        """
+
+
+class IStreamingDelivery(ILMTPDelivery):
+    """
+    A delivery that sees the content as it arrives: ``deliver`` is called at 354 instead of after the dot,
+    ``message.chunks()`` yields as bytes arrive, ``message.completed`` fires at the dot and fails where the content is
+    refused. Outcomes wait for the dot.
+
+    .. note:: Reserved. This version calls ``deliver`` of every delivery after the dot.
+    """
+
+
+class IReceivedMessage(Interface):
+    """
+    A message that has been received: stored once, read by all recipients. The content is given as received, line ends
+    and all, without the dot-stuffing and without trace headers.
+    """
+
+    id = Attribute("``str``: the session's id and the number of the transaction; it begins each of its reply ids.")
+    session = Attribute("Who sent it: :class:`~lmtp_twisted.session.SessionInfo`.")
+    envelope = Attribute("The sender and the recipients: :class:`~lmtp_twisted.envelope.Envelope`.")
+    recipients = Attribute(
+        "A tuple of the accepted, distinct :class:`~lmtp_twisted.envelope.Recipient` in RCPT order: one outcome each."
+    )
+    size = Attribute("``int``: octets of the content, line ends counted as received.")
+    inMemory = Attribute("``bool``: whether ``open``, ``read`` and ``blocks`` read no file, so cannot block.")
+    headers = Attribute(
+        "An :class:`email.message.EmailMessage` of the header block (no body), parsed when first asked for."
+    )
+    received = Attribute("``bytes``: the ``Received:`` header line with its CRLF: all that a relay prepends.")
+
+    def trace(recipient=None):  # type: ignore[no-untyped-def]  # zope method
+        """
+        The header lines to prepend where the message is stored (RFC 5321 §4.4).
+
+        :param recipient: adds ``Delivered-To:`` for this :class:`~lmtp_twisted.envelope.Recipient`.
+        :returns: ``Return-Path:`` and ``Received:`` as ``bytes``, each line ending in CRLF.
+        """
+
+    def forRecipients(recipients):  # type: ignore[no-untyped-def]  # zope method
+        """
+        For routers: the same message for some of its recipients. Nothing is copied.
+
+        :param recipients: some of :attr:`recipients`.
+        :returns: an :class:`IReceivedMessage`.
+        """
+
+    def chunks():  # type: ignore[no-untyped-def]  # zope method
+        """
+        The content, for code in the reactor thread: ``async for chunk in message.chunks()``. What lies in a file is
+        read by a thread of the server's pool, a block at a time.
+
+        :returns: an asynchronous iterator of non-empty ``bytes``.
+        """
+
+    def blocks():  # type: ignore[no-untyped-def]  # zope method
+        """
+        The content, for code in a thread: what lies in a file is read by the caller. Thread safe.
+
+        :returns: an iterator of non-empty ``bytes``.
+        """
+
+    def open():  # type: ignore[no-untyped-def]  # zope method
+        """
+        The content as a file, for code in a thread.
+
+        :returns: a new, independent, read-only, seekable binary file.
+        """
+
+    def read():  # type: ignore[no-untyped-def]  # zope method
+        """
+        The whole content. In the reactor thread only where messages are small or ``inMemory`` is true: it reads a
+        file otherwise.
+
+        :returns: ``bytes``.
+        """
+
+
+class IDeliveryBackendPlugin(IPlugin):
+    """
+    Makes a backend from its description on the command line, ``--backend TYPE:ARGUMENT[,key=value…]``. Anyone can add
+    a type: an instance in a module below ``twisted/plugins``, as :mod:`twisted.plugin` describes.
+    """
+
+    backendType = Attribute("``str``: the word before the first colon, such as ``maildir``.")
+    description = Attribute("``str``: one line for ``--help-backends``.")
+    argumentHelp = Attribute("``str``: what the argument is, for ``--help-backends``; empty where there is none.")
+    options = Attribute(
+        "A mapping of each option's key (a Python identifier) to a line of help. Trailing ``,key=value`` parts whose "
+        "key is here are options, all else is the argument."
+    )
+
+    def fromDescription(context, argument, **options):  # type: ignore[no-untyped-def]  # zope method
+        """
+        Called once, before the service starts and before the process becomes a daemon.
+
+        :param context: the surroundings: a :class:`~lmtp_twisted.backends.context.BackendContext`.
+        :param argument: ``str``: what stands after the first colon, without the options.
+        :param options: ``str`` values of the options that were given.
+        :returns: an :class:`ILMTPDeliveryFactory`.
+        :raises ValueError: with one line that says what is wrong, shown to the operator.
+        """
+
+
+class IConnectionPolicy(Interface):
+    """Who may talk at all."""
+
+    def validateConnection(session):  # type: ignore[no-untyped-def]  # zope method
+        """
+        Called before the greeting.
+
+        :param session: the :class:`~lmtp_twisted.session.SessionInfo`; its peer is known, its LHLO name is not.
+        :returns: ``None`` or ``True`` to go on, or an awaitable of that.
+        :raises lmtp_twisted.errors.DeliveryError: to refuse: a permanent one is answered ``554``, a temporary one
+            ``421``, and the connection is closed (RFC 5321 §3.1, §3.8).
+        """
+
+
+class ISessionObserver(Interface):
+    """
+    What metrics, logs and status pages listen to. Calls are synchronous; an exception is logged and changes nothing
+    for the session.
+    """
+
+    def sessionStarted(session):  # type: ignore[no-untyped-def]  # zope method
+        """A connection was made. Its greeting has not been sent."""
+
+    def sessionSecured(session):  # type: ignore[no-untyped-def]  # zope method
+        """TLS is on: ``session.tls`` says how."""
+
+    def sessionAuthenticated(session):  # type: ignore[no-untyped-def]  # zope method
+        """The client has authenticated: ``session.user`` says as whom."""
+
+    def transactionEnded(session, envelope, outcomes):  # type: ignore[no-untyped-def]  # zope method
+        """
+        A transaction whose MAIL was accepted is over.
+
+        :param session: the :class:`~lmtp_twisted.session.SessionInfo`.
+        :param envelope: the :class:`~lmtp_twisted.envelope.Envelope`.
+        :param outcomes: a tuple of :class:`~lmtp_twisted.envelope.Outcome`, one for each reply after the dot in order;
+            empty where the transaction was given up before its content was complete.
+        """
+
+    def sessionEnded(session):  # type: ignore[no-untyped-def]  # zope method
+        """The connection is gone. The last call for this session."""

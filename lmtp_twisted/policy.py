@@ -1,0 +1,79 @@
+"""A policy that is asked before a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from zope.interface import implementer
+
+from lmtp_twisted.awaiting import deferred_of
+from lmtp_twisted.envelope import Recipient, Sender
+from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
+from lmtp_twisted.session import SessionInfo
+from lmtp_twisted.verdict import RECIPIENT, SENDER, Question
+
+
+@implementer(ILMTPDeliveryFactory)
+class PolicyFirst:
+    """
+    A backend behind a policy. What the policy refuses the backend never hears of.
+
+    :param policy: its deliveries' ``validateFrom``, ``validateTo`` and ``aborted`` are called; ``deliver`` is not.
+    :param backend: delivers.
+    """
+
+    def __init__(self, policy: Any, backend: Any) -> None:
+        self._policy = policy
+        self._backend = backend
+
+    def getDelivery(self, session: SessionInfo) -> Any:
+        """A delivery of each, as one."""
+        return _go_on(
+            self._policy.getDelivery(session),
+            lambda policy: _go_on(self._backend.getDelivery(session), lambda backend: _PolicyDelivery(policy, backend)),
+        )
+
+
+@implementer(ILMTPDelivery)
+class _PolicyDelivery:
+    def __init__(self, policy: Any, backend: Any) -> None:
+        self._policy = policy
+        self._backend = backend
+
+    def validateFrom(self, sender: Sender) -> Any:
+        return _ask_in_turn(SENDER, self._policy.validateFrom(sender), lambda: self._backend.validateFrom(sender))
+
+    def validateTo(self, recipient: Recipient) -> Any:
+        return _ask_in_turn(RECIPIENT, self._policy.validateTo(recipient), lambda: self._backend.validateTo(recipient))
+
+    def deliver(self, message: IReceivedMessage) -> Any:
+        return self._backend.deliver(message)
+
+    def aborted(self, reason: str) -> Any:
+        self._policy.aborted(reason)
+        return self._backend.aborted(reason)
+
+
+def _ask_in_turn(question: Question, answer: Any, ask_backend: Callable[[], Any]) -> Any:
+    """The backend's answer, where the policy's is positive; else the policy's."""
+
+    def decide(answer: Any) -> Any:
+        verdict = question.verdict(answer)
+        return ask_backend() if verdict.is_positive else verdict
+
+    return _go_on(answer, decide)
+
+
+def _go_on(value: Any, then: Callable[[Any], Any]) -> Any:
+    """``then(value)``, at once or when the value has come."""
+    waiting = deferred_of(value)
+    if waiting is None:
+        return then(value)
+
+    def wait_again(value: Any) -> Any:
+        result = then(value)
+        further = deferred_of(result)
+        return result if further is None else further
+
+    return waiting.addCallback(wait_again)

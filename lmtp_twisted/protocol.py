@@ -1,0 +1,527 @@
+"""
+The protocol: lines and octets in, replies out.
+
+:class:`LMTPProtocol` parses each command, looks up its handler in the table of its state
+(:mod:`lmtp_twisted.sequence`) and asks the application. It decides nothing about mail itself, and writes no final
+reply: that is :class:`~lmtp_twisted.transaction.Transaction`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.policies import TimeoutMixin
+from twisted.python.failure import Failure
+
+from lmtp_twisted.awaiting import deferred_of
+from lmtp_twisted.envelope import Recipient, Sender, parse_recipient, parse_sender
+from lmtp_twisted.errors import CommandError, DeliveryError, TemporaryFailure
+from lmtp_twisted.flow import HeldLineReceiver, Hold
+from lmtp_twisted.message import ReceivedMessage
+from lmtp_twisted.reception import Reception
+from lmtp_twisted.sequence import State
+from lmtp_twisted.session import SessionInfo
+from lmtp_twisted.transaction import Transaction
+from lmtp_twisted.verdict import CONNECTION, DELIVERY, RECIPIENT, SENDER, Question
+from lmtp_twisted.wire import replies
+from lmtp_twisted.wire.commands import MAX_LINE, line_limit, parse_bdat, parse_lhlo, split_command
+from lmtp_twisted.wire.content import ChunkDecoder, DataDecoder
+from lmtp_twisted.wire.parameters import Body
+from lmtp_twisted.wire.replies import Reply
+
+if TYPE_CHECKING:
+    from lmtp_twisted.factory import LMTPFactory
+
+_RECIPIENT_OK = replies.RECIPIENT_OK.encoded
+_HTTP = frozenset({b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH"})
+
+#: Seconds that a session which got its last replies while the server shuts down may wait with its next command.
+_GRACE = 5.0
+
+
+class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
+    """
+    One session (RFC 2033). Made by an :class:`~lmtp_twisted.factory.LMTPFactory`.
+
+    :ivar factory: the factory.
+    :ivar session: who is talking; set when the connection is made.
+    """
+
+    MAX_LENGTH = MAX_LINE - len("\n")
+
+    factory: LMTPFactory
+    session: SessionInfo
+
+    def __init__(self, factory: LMTPFactory) -> None:
+        super().__init__()
+        self.factory = factory
+        self.clock = factory.reactor
+        self.write_timeout = factory.settings.write_timeout
+        self._settings = factory.settings
+        self._transaction: Transaction | None = None
+        self._transactions = 0
+        self._reception: Reception | None = None
+        self._decoder: DataDecoder | ChunkDecoder | None = None
+        self._chunk: tuple[Reply | None, bool] | None = None
+        self._is_past_the_dot = False
+        self._is_shutting_down = False
+        self._answer: Deferred[Any] | None = None
+        self._bad_commands = 0
+        self._enter(State.START)
+
+    def callLater(self, period: float, func: Callable[[], None]) -> Any:
+        """For :class:`~twisted.protocols.policies.TimeoutMixin`."""
+        return self.clock.callLater(period, func)
+
+    def _enter(self, state: State) -> None:
+        self._state = state
+        self._handlers = self.factory.handlers[state]
+
+    # The connection
+
+    def connectionMade(self) -> None:
+        """Greet, or refuse."""
+        super().connectionMade()
+        transport = self.transport
+        if hasattr(transport, "setTcpNoDelay"):
+            transport.setTcpNoDelay(True)
+        self.session = SessionInfo(transport.getPeer(), transport.getHost())
+        self.setTimeout(self._settings.idle_timeout)
+        refusal = self.factory.session_started(self)
+        if refusal is not None:
+            self._say_and_close(refusal)
+            return
+        policy = self.factory.connection_policy
+        if policy is None:
+            self._connection_validated(CONNECTION.accepted)
+        else:
+            self._ask(CONNECTION, lambda: policy.validateConnection(self.session), self._connection_validated)
+
+    def _connection_validated(self, verdict: Reply) -> None:
+        if not verdict.is_positive:
+            temporary = verdict.code < 500
+            self._say_and_close(Reply(421 if temporary else 554, verdict.enhanced, verdict.text or "Not welcome"))
+        elif self._settings.greeting_delay:
+            self.hold(Hold.GREETING)
+            self._greeting = self.clock.callLater(self._settings.greeting_delay, self._greet)
+        else:
+            self._greet()
+
+    _greeting: Any = None
+
+    def _greet(self) -> None:
+        self.send(f"220 {self._settings.hostname} LMTP {self._settings.banner}\r\n".encode("ascii"))
+        self.release(Hold.GREETING)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Octets from the client."""
+        if data:
+            self.resetTimeout()
+            if Hold.GREETING in self._holds:
+                self._say_and_close(replies.EARLY_TALKER)
+        super().dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Cancel what is not committed."""
+        super().connectionLost(reason)
+        if self._greeting is not None and self._greeting.active():
+            self._greeting.cancel()
+        if self._answer is not None:
+            self._answer.cancel()
+        transaction = self._transaction
+        if transaction is not None:
+            if self._is_past_the_dot and self._reception is None:
+                transaction.cancel()
+            else:
+                self._abort("connection lost")
+        self.setTimeout(None)
+        self.factory.session_ended(self)
+
+    def timeoutConnection(self) -> None:
+        """The client has said nothing for long. Where it is we who are slow, it has every right to."""
+        if self._holds:
+            self.setTimeout(self._settings.idle_timeout)
+        else:
+            self._say_and_close(replies.SHUTTING_DOWN if self._is_shutting_down else replies.IDLE)
+
+    def shut_down(self) -> None:
+        """
+        The server is going down: say goodbye now; or, where final replies are owed, at the next command after them
+        (RFC 5321 §3.8).
+        """
+        self._is_shutting_down = True
+        if not self._is_past_the_dot:
+            self._say_and_close(replies.SHUTTING_DOWN)
+
+    def _say_and_close(self, reply: Reply) -> None:
+        self.setTimeout(None)
+        self.send(reply.encoded)
+        self.close(linger=True)
+
+    # Commands
+
+    def lineReceived(self, line: bytes) -> None:
+        """One command."""
+        if line[-1:] != b"\r":
+            if not self._settings.lenient_newlines:
+                self._say_and_close(replies.BARE_NEWLINE)
+                return
+        else:
+            line = line[:-1]
+        verb, argument = split_command(line)
+        handler = self._handlers.get(verb)
+        if len(line) > 510 and len(line) + 2 > line_limit(verb):
+            self._bad(replies.LINE_TOO_LONG)
+        elif self._is_shutting_down:
+            self._say_and_close(replies.SHUTTING_DOWN)
+        elif handler is not None:
+            handler(self, argument)
+        elif verb in _HTTP and b"HTTP/" in argument:
+            self._say_and_close(replies.NOT_HTTP)
+        else:
+            self._bad(replies.UNKNOWN_COMMAND)
+
+    def lineSkipped(self) -> None:
+        """A line that no verb allows was thrown away."""
+        self._bad(replies.LINE_TOO_LONG)
+
+    def _bad(self, reply: Reply) -> None:
+        """Answer an unrecognised or malformed command; too many in a row end the session."""
+        self.send(reply.encoded)
+        self._bad_commands += 1
+        if self._bad_commands >= self._settings.max_bad_commands:
+            self._say_and_close(replies.TOO_MANY_ERRORS)
+
+    def _good(self, reply: Reply) -> None:
+        self._bad_commands = 0
+        self.send(reply.encoded)
+
+    def do_LHLO(self, argument: bytes) -> None:
+        """RFC 2033 §4.1."""
+        try:
+            self.session.lhlo_name = parse_lhlo(argument)
+        except CommandError as error:
+            self._bad(Reply(501, None, error.text))
+            return
+        self._abort("LHLO")
+        self._enter(State.READY)
+        self._bad_commands = 0
+        self.send(self.factory.lhlo_reply)
+
+    def do_MAIL(self, argument: bytes) -> None:
+        """RFC 5321 §4.1.1.2."""
+        try:
+            sender = parse_sender(argument)
+        except CommandError as error:
+            self._bad(Reply.from_error(error))
+            return
+        refusal = self.factory.sender_refusal(sender)
+        if refusal is not None:
+            self.send(refusal.encoded)
+            return
+        session = self.session
+        try:
+            delivery = self.factory.backend.getDelivery(session)
+            waiting = deferred_of(delivery)
+        except Exception:
+            self.send(DELIVERY.verdict(Failure()).encoded)
+            return
+        if waiting is None:
+            self._delivery_given(delivery, sender)
+        else:
+            self._wait(waiting, lambda delivery: self._delivery_given(delivery, sender))
+
+    def _delivery_given(self, delivery: Any, sender: Sender) -> None:
+        if isinstance(delivery, Failure):
+            self.send(DELIVERY.verdict(delivery).encoded)
+            return
+        self._transactions += 1
+        transaction = Transaction(
+            f"{self.session.id}.{self._transactions}",
+            sender,
+            delivery,
+            self.clock,
+            self.send,
+            self._transaction_done,
+        )
+        # Known from here on, so that a lost connection aborts it.
+        self._transaction = transaction
+        self._ask(SENDER, lambda: delivery.validateFrom(sender), self._sender_validated)
+
+    def _sender_validated(self, verdict: Reply) -> None:
+        if verdict.is_positive:
+            self._good(verdict)
+            self._enter(State.SENDER)
+        else:
+            transaction, self._transaction = self._transaction, None
+            if transaction is not None:
+                transaction.abort("sender refused")
+            self.send(verdict.encoded)
+
+    def do_RCPT(self, argument: bytes) -> None:
+        """RFC 5321 §4.1.1.3."""
+        transaction = self._transaction
+        assert transaction is not None
+        try:
+            recipient = parse_recipient(argument)
+        except CommandError as error:
+            self._bad(Reply.from_error(error))
+            return
+        refusal = self.factory.recipient_refusal(recipient, transaction)
+        if refusal is not None:
+            self.send(refusal.encoded)
+            return
+        try:
+            answer = transaction.delivery.validateTo(recipient)
+        except DeliveryError as error:
+            self.send(RECIPIENT.verdict(error).encoded)
+            return
+        except Exception:
+            self.send(RECIPIENT.verdict(Failure()).encoded)
+            return
+        if answer is None:
+            self._accept(recipient, transaction, _RECIPIENT_OK)
+        else:
+            self._ask(RECIPIENT, lambda: answer, lambda verdict: self._recipient_validated(verdict, recipient))
+
+    def _recipient_validated(self, verdict: Reply, recipient: Recipient) -> None:
+        assert self._transaction is not None
+        if verdict.is_positive:
+            self._accept(recipient, self._transaction, verdict.encoded)
+        else:
+            self.send(verdict.encoded)
+
+    def _accept(self, recipient: Recipient, transaction: Transaction, reply: bytes) -> None:
+        transaction.accept(recipient)
+        self._bad_commands = 0
+        if self._state is State.SENDER:
+            self._enter(State.RECIPIENTS)
+        self.send(reply)
+
+    def do_RSET(self, argument: bytes) -> None:
+        """RFC 5321 §4.1.1.5."""
+        if argument:
+            self._bad(replies.NO_ARGUMENT)
+            return
+        self._abort("RSET")
+        if self._state is not State.START:
+            self._enter(State.READY)
+        self._good(replies.RESET)
+
+    def do_NOOP(self, argument: bytes) -> None:
+        """RFC 5321 §4.1.1.9."""
+        self._good(replies.NOOP)
+
+    def do_VRFY(self, argument: bytes) -> None:
+        """RFC 5321 §4.1.1.6, §7.3."""
+        if argument:
+            self._good(replies.CANNOT_VERIFY)
+        else:
+            self._bad(replies.ARGUMENT_NEEDED)
+
+    def do_EXPN(self, argument: bytes) -> None:
+        """RFC 5321 §4.1.1.7."""
+        self.send(replies.NO_EXPANSION.encoded)
+
+    def do_HELP(self, argument: bytes) -> None:
+        """RFC 5321 §4.1.1.8."""
+        self._good(replies.HELP)
+
+    def do_QUIT(self, argument: bytes) -> None:
+        """RFC 5321 §4.1.1.10."""
+        if argument:
+            self._bad(replies.NO_ARGUMENT)
+            return
+        self.send(replies.GOODBYE.encoded)
+        self.close()
+
+    def do_EHLO(self, argument: bytes) -> None:
+        """RFC 2033 §4.1: an LMTP server does not take EHLO or HELO."""
+        self._bad(replies.NOT_LHLO)
+
+    do_HELO = do_EHLO
+
+    # Content
+
+    def do_DATA(self, argument: bytes) -> None:
+        """RFC 5321 §4.1.1.4."""
+        transaction = self._transaction
+        assert transaction is not None
+        if argument:
+            self._bad(replies.NO_ARGUMENT)
+        elif transaction.sender.parameters.body is Body.BINARY_MIME:
+            self.send(replies.BINARY_NEEDS_CHUNKS.encoded)
+        else:
+            self._reception = Reception(self._settings, self.factory.spool, False)
+            self._decoder = DataDecoder()
+            self._good(replies.START_CONTENT)
+            self.setRawMode()
+
+    def do_BDAT(self, argument: bytes) -> None:
+        """RFC 3030 §2. The octets of the chunk are read whatever the answer will be."""
+        try:
+            size, last = parse_bdat(argument)
+        except CommandError as error:
+            # What follows are octets of a chunk of unknown size: none of them must run as a command.
+            self._say_and_close(Reply.from_error(error))
+            return
+        settings, transaction = self._settings, self._transaction
+        refusal = self.factory.chunk_refusals[self._state]
+        if settings.size_limit and size > settings.size_limit * (1 + settings.drain_factor):
+            self._say_and_close(replies.TOO_LARGE)
+            return
+        if refusal is None:
+            assert transaction is not None
+            if self._reception is None:
+                binary = transaction.sender.parameters.body is Body.BINARY_MIME
+                self._reception = Reception(settings, self.factory.spool, binary)
+                self._enter(State.CHUNKS)
+            if not self._reception.has_room_for(size):
+                self._reception.fail(replies.TOO_LARGE)
+        self._chunk = refusal, last
+        self._decoder = ChunkDecoder(size)
+        if size:
+            self.setRawMode()
+        else:
+            self._content_ended()
+
+    def contentReceived(self, data: bytes) -> None:
+        """Octets of content, and perhaps of what follows it."""
+        decoder, reception = self._decoder, self._reception
+        assert decoder is not None
+        data = decoder.feed(data)
+        room = reception.take(data) if data and reception is not None else None
+        if decoder.rest is not None:
+            self.back_to_lines(decoder.rest)
+            if room is None:
+                self._content_ended()
+            else:
+                self._wait_for_spool(room, self._content_ended)
+        elif room is not None:
+            self._wait_for_spool(room, lambda: None)
+        elif reception is not None and reception.is_drained:
+            self._content_complete()
+            self.close(linger=True)
+
+    def _wait_for_spool(self, room: Deferred[None], then: Callable[[], None]) -> None:
+        self.hold(Hold.SPOOL)
+
+        def written(_: object) -> None:
+            if not self._is_closed:
+                self.release(Hold.SPOOL, then)
+
+        room.addCallback(written)
+
+    def _content_ended(self) -> None:
+        """The end mark, or the end of a chunk."""
+        self._decoder = None
+        if self._chunk is None:
+            self._content_complete()
+            return
+        (refusal, last), self._chunk = self._chunk, None
+        if refusal is None:
+            assert self._reception is not None
+            if last:
+                self._content_complete()
+            elif self._reception.failure is None:
+                self._good(replies.CHUNK_OK)
+            else:
+                self.send(self._reception.failure.encoded)
+        elif last and self._state is State.SENDER:
+            # One reply for each accepted recipient, and there is none (RFC 2033 §4.3).
+            self._abort("no recipients")
+            self._enter(State.READY)
+        else:
+            self.send(refusal.encoded)
+
+    def _content_complete(self) -> None:
+        assert self._reception is not None
+        self._is_past_the_dot = True
+        pending = self._reception.finish()
+        if pending is None:
+            self._deliver()
+        else:
+            self._wait_for_spool(pending, self._deliver)
+
+    def _deliver(self) -> None:
+        transaction, reception = self._transaction, self._reception
+        assert transaction is not None
+        assert reception is not None
+        self._reception = None
+        transaction.content = reception.content
+        self.hold(Hold.ANSWER)
+        if reception.failure is not None:
+            transaction.refuse(reception.failure, reception.failure.text)
+            return
+        message = ReceivedMessage(
+            transaction.id,
+            self.session,
+            transaction.envelope,
+            reception.content,
+            self._settings.hostname,
+            self.clock.seconds(),
+        )
+        transaction.deliver(message, self._settings.delivery_timeout)
+
+    def _transaction_done(self, transaction: Transaction) -> None:
+        """All final replies are written, or the connection is lost."""
+        self._transaction = None
+        self._is_past_the_dot = False
+        if transaction.content is not None:
+            transaction.content.release()
+        self.factory.transaction_ended(self.session, transaction)
+        self._enter(State.READY)
+        if self._is_shutting_down:
+            self.setTimeout(_GRACE)
+        self.release(Hold.ANSWER)
+
+    def _abort(self, reason: str) -> None:
+        """Give up the transaction, if there is one, before its content was complete."""
+        reception, self._reception = self._reception, None
+        if reception is not None:
+            reception.content.discard()
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            transaction.abort(reason)
+            self.factory.transaction_ended(self.session, transaction)
+        self._is_past_the_dot = False
+
+    # The application
+
+    def _ask(self, question: Question, ask: Callable[[], object], then: Callable[[Reply], None]) -> None:
+        """
+        Ask the application, and go on with its verdict: at once where it has one, else when it comes.
+
+        :param question: what its answers mean.
+        :param ask: calls the application.
+        :param then: gets the reply.
+        """
+        try:
+            answer = ask()
+            waiting = deferred_of(answer)
+        except Exception:
+            then(question.verdict(Failure()))
+            return
+        if waiting is None:
+            then(question.verdict(answer))
+        else:
+            self._wait(waiting, lambda answer: then(question.verdict(answer)))
+
+    def _wait(self, waiting: Deferred[Any], then: Callable[[Any], None]) -> None:
+        """Run no further command until the application has answered, or its time is over."""
+
+        def too_late(_result: object, _timeout: float) -> Failure:
+            return Failure(TemporaryFailure(replies.TIMED_OUT.text, enhanced=replies.TIMED_OUT.enhanced))
+
+        def answered(result: Any) -> None:
+            self._answer = None
+            if not self._is_closed:
+                self.release(Hold.ANSWER, lambda: then(result))
+
+        self.hold(Hold.ANSWER)
+        self._answer = waiting
+        waiting.addTimeout(self._settings.delivery_timeout, self.clock, too_late)
+        waiting.addBoth(answered)

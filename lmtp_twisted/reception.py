@@ -1,0 +1,117 @@
+"""One content on its way in: what the decoder gives goes through the limits and the newline policy into the store."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lmtp_twisted.settings import Settings
+from lmtp_twisted.spool import Content, Spool
+from lmtp_twisted.wire.content import BareNewlines, NewlineFilter
+from lmtp_twisted.wire.replies import (
+    BARE_NEWLINE_CONTENT,
+    INTERNAL_ERROR,
+    MAIL_LOOP,
+    SPOOL_FULL,
+    TOO_LARGE,
+    Reply,
+)
+
+_log = Logger(namespace="lmtp_twisted")
+
+_RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
+
+
+class Reception:
+    """
+    :param settings: the limits and the policy.
+    :param spool: where the content goes.
+    :param is_binary: BODY=BINARYMIME: bare CR and LF are what they are (RFC 3030 §3).
+
+    :ivar content: what has come.
+    :ivar failure: the reply to every recipient, once the content is refused. From then on it is thrown away as it
+        comes.
+    """
+
+    __slots__ = ("_drained", "_filter", "_settings", "content", "failure")
+
+    def __init__(self, settings: Settings, spool: Spool, is_binary: bool) -> None:
+        self._settings = settings
+        self._filter = None if is_binary or settings.bare_newlines is BareNewlines.KEEP else NewlineFilter()
+        self._drained = 0
+        self.content = Content(spool)
+        self.failure: Reply | None = None
+
+    def take(self, data: bytes) -> Deferred[None] | None:
+        """
+        :param data: the next octets of the content.
+        :returns: ``None``, or a Deferred that fires when there is room for more.
+        """
+        if self._filter is not None:
+            data = self._filter.feed(data)
+        if not self.has_room_for(len(data)):
+            self.fail(TOO_LARGE)
+        if self.failure is None:
+            return self._written(self.content.write_out()) if self.content.append(data) else None
+        self._drained += len(data)
+        return None
+
+    def has_room_for(self, length: int) -> bool:
+        """Whether the content and so many octets more are within the size limit (RFC 1870 §6)."""
+        limit = self._settings.size_limit
+        return not limit or self.content.size + length <= limit
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether enough has been thrown away: the client will not stop."""
+        limit = self._settings.size_limit
+        return bool(limit) and self._drained > limit * self._settings.drain_factor
+
+    def fail(self, reply: Reply) -> None:
+        """Refuse the content; the first refusal stands."""
+        if self.failure is None:
+            self.failure = reply
+            self.content.discard()
+
+    def finish(self) -> Deferred[None] | None:
+        """
+        The content is complete: judge it as a whole.
+
+        :returns: ``None``, or a Deferred that fires when it is stored.
+        """
+        if self._filter is not None:
+            rest = self._filter.finish()
+            if rest and self.failure is None:
+                self.content.append(rest)
+            if self._filter.found and self._settings.bare_newlines is BareNewlines.REJECT:
+                self.fail(BARE_NEWLINE_CONTENT)
+        if self.failure is not None:
+            return None
+        pending = self.content.finish()
+        if self._is_looping():
+            self.fail(MAIL_LOOP)
+        return None if pending is None else self._written(pending)
+
+    def _is_looping(self) -> bool:
+        most = self._settings.max_received
+        # No message of fewer octets can hold that many lines.
+        if self.content.size <= most * len("Received:\n"):
+            return False
+        head = self.content.head
+        return len(head) > most * len("Received:\n") and len(_RECEIVED.findall(head)) > most
+
+    def _written(self, pending: Deferred[None]) -> Deferred[None]:
+        return pending.addErrback(self._not_written)
+
+    def _not_written(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _log.error("no room in the spool directory: {error}", error=error)
+            self.fail(SPOOL_FULL)
+        else:
+            _log.failure("the spool file could not be written", failure)
+            self.fail(INTERNAL_ERROR)

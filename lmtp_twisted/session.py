@@ -1,0 +1,58 @@
+"""Who is talking: what is known of one connection and its client."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any
+
+import attrs
+from twisted.internet.interfaces import IAddress
+
+_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def new_session_id() -> str:
+    """
+    An id that no other session has, in this process or another: the time and a random part, 14 letters and digits.
+
+    :returns: for example ``"f3k9z2q1a0x7c4"``; later ids sort later.
+    """
+    number, digits = time.time_ns() // 1000 * 36**4 + secrets.randbelow(36**4), ""
+    for _ in range(14):
+        number, remainder = divmod(number, 36)
+        digits = _ALPHABET[remainder] + digits
+    return digits
+
+
+@attrs.define(eq=False)
+class SessionInfo:
+    """
+    One connection, as policies, deliveries and observers see it. The server fills it in as it learns more;
+    applications only read it, but for :attr:`data`, which is theirs.
+
+    :ivar peer: the address of the client; after XCLIENT or PROXY, the address that the trusted peer gave.
+    :ivar host: our own address of the connection.
+    :ivar id: unique; begins every reply id of the session and stands in the log.
+    :ivar lhlo_name: what the client called itself in LHLO, printable ASCII, ``""`` before it.
+    :ivar tls: the facts of TLS where it is on, else ``None``.
+    :ivar user: the authenticated identity, else ``None``.
+    :ivar xclient: attributes that a trusted peer gave with XCLIENT, names in upper case.
+    :ivar xforward: attributes that a trusted peer gave with XFORWARD, names in upper case.
+    :ivar data: for the application: whatever it wants to remember of the session.
+    """
+
+    peer: IAddress
+    host: IAddress
+    id: str = attrs.field(factory=new_session_id)
+    lhlo_name: str = ""
+    tls: object | None = None
+    user: object | None = None
+    xclient: dict[str, str] = attrs.field(factory=dict)
+    xforward: dict[str, str] = attrs.field(factory=dict)
+    data: dict[Any, Any] = attrs.field(factory=dict)
+
+    @property
+    def peer_name(self) -> str:
+        """The peer in a few words for logs and headers: an IP address, or ``unix`` for a Unix socket."""
+        return str(getattr(self.peer, "host", None) or "unix")

@@ -1,0 +1,277 @@
+"""
+Where the content of a message lies while it is received and delivered: in memory first, then in an unnamed file.
+
+Nothing here reads or writes a file in the reactor thread: blocks are written by a thread of the pool while the session
+waits, and read by whoever delivers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+#: Octets that are read from or written to a file at once.
+BLOCK = 256 * 1024
+#: Octets that a message may keep in memory where the budget is used up.
+_LEAST = 16 * 1024
+#: Segments below this size are gathered, so that a message in tiny segments is not a million objects.
+_SMALL = 2048
+
+
+@attrs.define(eq=False)
+class Spool:
+    """
+    What all messages of a process share.
+
+    :ivar reactor: its ``callFromThread`` brings results back.
+    :ivar pool: writes and reads the files.
+    :ivar directory: where the unnamed files are made; ``None`` is the system's temporary directory.
+    :ivar threshold: octets that one message may keep in memory.
+    :ivar budget: octets that all messages together may keep in memory; beyond it they go to files earlier.
+    :ivar used: octets in memory now.
+    """
+
+    reactor: Any
+    pool: ThreadPool
+    directory: str | None = None
+    threshold: int = 1024 * 1024
+    budget: int = 256 * 1024 * 1024
+    used: int = 0
+
+    def defer(self, function: Any, *arguments: Any) -> Deferred[Any]:
+        """Call a function in a thread of the pool."""
+        return deferToThreadPool(self.reactor, self.pool, function, *arguments)
+
+
+class Content:
+    """
+    The octets of one message: appended while it is received, then read by any number of readers in any thread.
+
+    :param spool: what it shares with the others.
+    :ivar size: octets so far.
+    """
+
+    __slots__ = ("__weakref__", "_chunks", "_file", "_head", "_held", "_spool", "_tail", "size")
+
+    #: The most octets of the header block that are kept when the content goes to a file.
+    HEAD = 256 * 1024
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._chunks: list[bytes] = []
+        self._tail = bytearray()
+        self._file: _UnnamedFile | None = None
+        self._head = b""
+        self._held = 0
+        self.size = 0
+
+    def append(self, data: bytes) -> bool:
+        """
+        :param data: the next octets.
+        :returns: whether it is time to call :meth:`write_out`.
+        """
+        length = len(data)
+        self.size += length
+        self._held += length
+        self._spool.used += length
+        if length < _SMALL:
+            self._tail += data
+            if len(self._tail) >= 64 * 1024:
+                self._gather()
+        else:
+            self._gather()
+            self._chunks.append(data)
+        if self._file is not None:
+            return self._held >= BLOCK
+        spool = self._spool
+        return self._held > spool.threshold or (spool.used > spool.budget and self._held > _LEAST)
+
+    def _gather(self) -> None:
+        if self._tail:
+            self._chunks.append(bytes(self._tail))
+            self._tail.clear()
+
+    def write_out(self) -> Deferred[None]:
+        """
+        Write what is in memory to the file, by a thread of the pool. Nothing may be appended until it is done.
+
+        :returns: fires when it is written; fails with :exc:`OSError` where the disk does not take it.
+        """
+        self._gather()
+        chunks, self._chunks = self._chunks, []
+        written, self._held = self._held, 0
+        if not _head_is_complete(self._head):
+            self._head = _cut_head(self._head + b"".join(chunks), self.HEAD)
+        if self._file is None:
+            self._file = _UnnamedFile()
+        done = self._spool.defer(self._file.write, self._spool.directory, chunks)
+
+        def account(result: Any) -> Any:
+            self._spool.used -= written
+            return result
+
+        return done.addBoth(account)
+
+    def finish(self) -> Deferred[None] | None:
+        """
+        The content is complete.
+
+        :returns: ``None``, or a Deferred that fires when the rest is in the file.
+        """
+        self._gather()
+        return self.write_out() if self._file is not None and self._held else None
+
+    def release(self) -> None:
+        """
+        Give back this content's part of the budget: its message is dealt with. It can still be read by whoever holds
+        it; the file goes with the last of them.
+        """
+        self._spool.used -= self._held
+        self._held = 0
+
+    def discard(self) -> None:
+        """Forget all octets, but not their number."""
+        self.release()
+        self._chunks.clear()
+        self._tail.clear()
+        self._file = None
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether reading touches no file."""
+        return self._file is None
+
+    @property
+    def head(self) -> bytes:
+        """The header block, its last line end included; of a content in a file at most :attr:`HEAD` octets."""
+        if not self._head:
+            first = self._chunks[0] if self._chunks else b""
+            if not _head_is_complete(first) and len(self._chunks) > 1:
+                first = b"".join(self._chunks)
+            self._head = _cut_head(first, len(first))
+        return self._head
+
+    def blocks(self) -> Iterator[bytes]:
+        """The octets, read by the calling thread."""
+        if self._file is None:
+            return iter(self._chunks)
+        return self._file.blocks()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The octets, read by the pool."""
+        if self._file is None:
+            for chunk in self._chunks:
+                yield chunk
+            return
+        file, offset = self._file, 0
+        while block := await self._spool.defer(file.read, BLOCK, offset):
+            offset += len(block)
+            yield block
+
+    def open(self) -> io.BufferedIOBase:
+        """The octets as a file of its own."""
+        if self._file is None:
+            return io.BytesIO(b"".join(self._chunks))
+        return io.BufferedReader(_Reader(self._file, self.size), BLOCK)
+
+    def read(self) -> bytes:
+        """All octets."""
+        if self._file is None:
+            return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        return b"".join(self._file.blocks())
+
+
+def _head_is_complete(head: bytes) -> bool:
+    return b"\r\n\r\n" in head or b"\n\n" in head
+
+
+def _cut_head(data: bytes, limit: int) -> bytes:
+    if data.startswith((b"\r\n", b"\n")):
+        return data[: data.index(b"\n") + 1]
+    ends = [end + len(mark) for mark in (b"\r\n\r\n", b"\n\n") if (end := data.find(mark)) >= 0]
+    return data[: min([*ends, limit])]
+
+
+class _UnnamedFile:
+    """A file that is gone with its last reader, or with the process. Its methods block: for threads only."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self) -> None:
+        self._descriptor = -1
+
+    def write(self, directory: str | None, chunks: list[bytes]) -> None:
+        if self._descriptor < 0:
+            self._descriptor = _open_unnamed(directory or tempfile.gettempdir())
+        data = memoryview(b"".join(chunks))
+        chunks.clear()
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def read(self, size: int, offset: int) -> bytes:
+        return os.pread(self._descriptor, size, offset)
+
+    def blocks(self) -> Iterator[bytes]:
+        offset = 0
+        while block := self.read(BLOCK, offset):
+            offset += len(block)
+            yield block
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
+def _open_unnamed(directory: str) -> int:
+    if hasattr(os, "O_TMPFILE"):
+        try:
+            return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            # What file systems and kernels without it say (open(2)).
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
+                raise
+    descriptor, name = tempfile.mkstemp(dir=directory)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name)
+    return descriptor
+
+
+class _Reader(io.RawIOBase):
+    """One reader's place in an unnamed file."""
+
+    def __init__(self, file: _UnnamedFile, size: int) -> None:
+        self._file = file
+        self._size = size
+        self._offset = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError("negative seek position")
+        self._offset = base + offset
+        return self._offset
+
+    def tell(self) -> int:
+        return self._offset
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer), self._offset)
+        buffer[: len(data)] = data
+        self._offset += len(data)
+        return len(data)

@@ -1,0 +1,266 @@
+"""
+For people who test their own deliveries, and for our own tests: a session without a network, a clock that one turns by
+hand, and deliveries that answer as they are told.
+
+A test of a delivery reads like the dialogue it causes::
+
+    client = Conversation(LMTPFactory(backend=mine, reactor=FakeReactor()))
+    assert client.say("LHLO client.example")[-1].startswith("250 ")
+    assert client.say("MAIL FROM:<a@example.net>") == ["250 2.1.0 Sender OK"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from lmtp_twisted.envelope import Envelope, Outcome, Recipient, Sender
+from lmtp_twisted.factory import LMTPFactory
+from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage, ISessionObserver
+from lmtp_twisted.session import SessionInfo
+from lmtp_twisted.spool import Spool
+
+
+class FakeReactor(Clock):
+    """A clock that one turns by hand, for :class:`~lmtp_twisted.factory.LMTPFactory`'s ``reactor``."""
+
+    def callFromThread(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> None:
+        """Call it at once."""
+        function(*arguments, **keywords)
+
+
+class FakePool:
+    """
+    A thread pool without threads: what is put into it runs at once, or when :meth:`run` is called.
+
+    :param immediate: whether it runs at once.
+    """
+
+    def __init__(self, immediate: bool = True) -> None:
+        self._immediate = immediate
+        self._waiting: list[Callable[[], None]] = []
+
+    def callInThreadWithCallback(
+        self, done: Callable[[bool, Any], None] | None, function: Callable[..., Any], *arguments: Any, **keywords: Any
+    ) -> None:
+        """See :meth:`twisted.python.threadpool.ThreadPool.callInThreadWithCallback`."""
+
+        def run() -> None:
+            try:
+                result = function(*arguments, **keywords)
+            except Exception:
+                success, result = False, Failure()
+            else:
+                success = True
+            if done is not None:
+                done(success, result)
+
+        if self._immediate:
+            run()
+        else:
+            self._waiting.append(run)
+
+    def callInThread(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> None:
+        """See :meth:`twisted.python.threadpool.ThreadPool.callInThread`."""
+        self.callInThreadWithCallback(None, function, *arguments, **keywords)
+
+    def run(self) -> int:
+        """
+        Run what waits.
+
+        :returns: how many there were.
+        """
+        waiting, self._waiting = self._waiting, []
+        for function in waiting:
+            function()
+        return len(waiting)
+
+
+def fake_spool(reactor: FakeReactor, pool: FakePool | None = None, **limits: Any) -> Spool:
+    """A :class:`~lmtp_twisted.spool.Spool` for tests: real files, no threads. ``limits`` as that class takes them."""
+    return Spool(reactor, pool or FakePool(), **limits)  # type: ignore[arg-type]  # a pool as far as a spool needs it
+
+
+class Conversation:
+    """
+    A client's side of one session, in memory.
+
+    :param factory: the server; its reactor should be a :class:`FakeReactor`.
+    :ivar greeting: the lines that came when the connection was made.
+    :ivar protocol: the server's side.
+    :ivar transport: the :class:`~twisted.internet.testing.StringTransport` between them.
+    """
+
+    def __init__(self, factory: LMTPFactory) -> None:
+        self.transport = StringTransport()
+        self.protocol = factory.buildProtocol(None)
+        self.protocol.makeConnection(self.transport)
+        self.greeting = self.read()
+
+    def say(self, *lines: str) -> list[str]:
+        """
+        Send command lines, in one segment.
+
+        :param lines: without their line ends.
+        :returns: the lines that came back, without theirs.
+        """
+        return self.send("".join(f"{line}\r\n" for line in lines).encode())
+
+    def send(self, data: bytes) -> list[str]:
+        """
+        Send octets, in one segment.
+
+        :returns: the lines that came back.
+        """
+        self.protocol.dataReceived(data)
+        return self.read()
+
+    def read(self) -> list[str]:
+        """The lines that came since they were last read."""
+        data = self.transport.value()
+        self.transport.clear()
+        text = data.decode("ascii")
+        if text and not text.endswith("\r\n"):
+            raise AssertionError(f"the server's output ends within a line: {text!r}")
+        return text.split("\r\n")[:-1]
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the server has closed or aborted the connection."""
+        return bool(self.transport.disconnecting or self.transport.disconnected or self.transport.aborting)
+
+    def half_close(self) -> None:
+        """The client will send no more, but reads."""
+        self.protocol.readConnectionLost()
+
+    def lose(self) -> None:
+        """The connection is lost."""
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
+
+@implementer(ILMTPDeliveryFactory, ILMTPDelivery)
+class ScriptedDeliveries:
+    """
+    Deliveries that answer as they are told, and remember what they were asked.
+
+    An answer is a value, an awaitable or an exception to raise; a callable is called for one.
+
+    :param outcomes: for recipients, by address: their outcome. Others are delivered.
+    :param recipients: for recipients, by address: the answer to ``validateTo``. Others are accepted.
+    :param senders: for senders, by address: the answer to ``validateFrom``. Others are accepted.
+    :param deliver: replaces ``deliver``: called with the message.
+    :ivar calls: each call as a tuple of the method's name and its argument.
+    :ivar messages: each message as it was delivered.
+    """
+
+    def __init__(
+        self,
+        outcomes: Mapping[str, Any] | None = None,
+        *,
+        recipients: Mapping[str, Any] | None = None,
+        senders: Mapping[str, Any] | None = None,
+        deliver: Callable[[IReceivedMessage], Any] | None = None,
+    ) -> None:
+        self._outcomes = outcomes or {}
+        self._recipients = recipients or {}
+        self._senders = senders or {}
+        self._deliver = deliver
+        self.calls: list[tuple[str, Any]] = []
+        self.messages: list[IReceivedMessage] = []
+
+    def getDelivery(self, session: SessionInfo) -> ILMTPDelivery:
+        """This object: it keeps no state of a message."""
+        self.calls.append(("getDelivery", session))
+        return self
+
+    def validateFrom(self, sender: Sender) -> Any:
+        """As the script says."""
+        self.calls.append(("validateFrom", sender))
+        return _answer(self._senders.get(str(sender)))
+
+    def validateTo(self, recipient: Recipient) -> Any:
+        """As the script says."""
+        self.calls.append(("validateTo", recipient))
+        return _answer(self._recipients.get(str(recipient)))
+
+    def deliver(self, message: IReceivedMessage) -> Any:
+        """As the script says."""
+        self.calls.append(("deliver", message))
+        self.messages.append(message)
+        if self._deliver is not None:
+            return self._deliver(message)
+        return [_outcome(self._outcomes.get(str(recipient))) for recipient in message.recipients]
+
+    def aborted(self, reason: str) -> None:
+        """Remember it."""
+        self.calls.append(("aborted", reason))
+
+
+def _answer(answer: Any) -> Any:
+    if callable(answer) and not isinstance(answer, type):
+        answer = answer()
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def _outcome(outcome: Any) -> Any:
+    if callable(outcome) and not isinstance(outcome, type):
+        outcome = outcome()
+    return Failure(outcome) if isinstance(outcome, BaseException) else outcome
+
+
+@attrs.frozen
+class Event:
+    """
+    What an observer heard.
+
+    :ivar name: the method.
+    :ivar session: of this session.
+    :ivar envelope: of a transaction, else ``None``.
+    :ivar outcomes: of a transaction, else ``()``.
+    """
+
+    name: str
+    session: SessionInfo
+    envelope: Envelope | None = None
+    outcomes: tuple[Outcome, ...] = ()
+
+
+@implementer(ISessionObserver)
+class RecordingObserver:
+    """
+    Remembers what it heard.
+
+    :ivar events: all of it, in order.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def sessionStarted(self, session: SessionInfo) -> None:
+        """Remember it."""
+        self.events.append(Event("sessionStarted", session))
+
+    def sessionSecured(self, session: SessionInfo) -> None:
+        """Remember it."""
+        self.events.append(Event("sessionSecured", session))
+
+    def sessionAuthenticated(self, session: SessionInfo) -> None:
+        """Remember it."""
+        self.events.append(Event("sessionAuthenticated", session))
+
+    def transactionEnded(self, session: SessionInfo, envelope: Envelope, outcomes: tuple[Outcome, ...]) -> None:
+        """Remember it."""
+        self.events.append(Event("transactionEnded", session, envelope, outcomes))
+
+    def sessionEnded(self, session: SessionInfo) -> None:
+        """Remember it."""
+        self.events.append(Event("sessionEnded", session))

@@ -1,0 +1,1 @@
+"""Adapters: twisted.mail's IMessageDelivery and IMessageDeliveryFactory work unchanged."""

@@ -1,0 +1,103 @@
+"""
+What an application's answer means for the client. Every answer of a delivery enters through here, so that none of
+them, however wrong, can put the session out of step.
+"""
+
+from __future__ import annotations
+
+import attrs
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lmtp_twisted.errors import DeliveryError, is_enhanced
+from lmtp_twisted.wire.replies import (
+    CANCELLED,
+    DEFAULT_ENHANCED,
+    DELIVERED,
+    INTERNAL_ERROR,
+    RECIPIENT_OK,
+    SENDER_OK,
+    Reply,
+)
+
+_log = Logger(namespace="lmtp_twisted")
+
+
+@attrs.frozen
+class Question:
+    """
+    One place where an application is asked.
+
+    :ivar name: the method, for the log.
+    :ivar accepted: the reply to ``None`` and ``True``; its code and enhanced code also go with a ``str``.
+    :ivar code: what a :class:`~lmtp_twisted.errors.DeliveryError` without a code says, of class 5.
+    :ivar enhanced: what one without an enhanced code says, where the class is 5.
+    """
+
+    name: str
+    accepted: Reply
+    code: int
+    enhanced: str
+
+    def verdict(self, answer: object) -> Reply:
+        """
+        :param answer: what the application returned, or the :class:`~twisted.python.failure.Failure` it ended in.
+        :returns: a reply of class 2, 4 or 5, never 421. For what an application must not answer it is 451 4.3.0, and
+            the log says why.
+        """
+        if answer is None or answer is True:
+            return self.accepted
+        if isinstance(answer, str):
+            return attrs.evolve(self.accepted, text=answer)
+        if isinstance(answer, Reply):
+            if _can_be_said(answer.code):
+                return _well_formed(answer)
+        elif isinstance(answer, DeliveryError):
+            if answer.code is None or (_can_be_said(answer.code) and answer.code >= 400):
+                return Reply.from_error(answer, self.code, self.enhanced)
+        elif isinstance(answer, Failure):
+            return self._failed(answer)
+        _log.error(
+            "{method} gave {answer!r}, which is no outcome: answered 451",
+            method=self.name,
+            answer=answer,
+        )
+        return INTERNAL_ERROR
+
+    def _failed(self, failure: Failure) -> Reply:
+        if failure.check(DeliveryError):
+            return self.verdict(failure.value)
+        if failure.check(CancelledError):
+            return CANCELLED
+        _log.failure("{method} failed{hint}: answered 451", failure, method=self.name, hint=_hint(failure))
+        return INTERNAL_ERROR
+
+
+CONNECTION = Question("validateConnection", Reply(220), 554, "5.7.1")
+DELIVERY = Question("getDelivery", SENDER_OK, 550, "5.7.1")
+SENDER = Question("validateFrom", SENDER_OK, 550, "5.7.1")
+RECIPIENT = Question("validateTo", RECIPIENT_OK, 550, "5.1.1")
+OUTCOME = Question("deliver", DELIVERED, 554, "5.3.0")
+
+
+def _can_be_said(code: object) -> bool:
+    return isinstance(code, int) and (200 <= code < 300 or 400 <= code < 600) and code != 421
+
+
+def _well_formed(reply: Reply) -> Reply:
+    """The reply with an enhanced status code of the class of its code (RFC 2034 §4) and a text."""
+    digit = str(reply.code)[0]
+    if not is_enhanced(reply.enhanced) or reply.enhanced[0] != digit:
+        reply = attrs.evolve(reply, enhanced=DEFAULT_ENHANCED[int(digit)])
+    return reply if isinstance(reply.text, str) else attrs.evolve(reply, text=str(reply.text))
+
+
+def _hint(failure: Failure) -> str:
+    """What asyncio says where its awaitables meet another reactor tells nobody what to do about it."""
+    if failure.check(RuntimeError) and str(failure.value) in (
+        "no running event loop",
+        "await wasn't used with future",
+    ):
+        return " (awaitables of asyncio need Twisted's asyncio reactor, and Deferred.fromFuture around them in a coroutine)"
+    return ""
