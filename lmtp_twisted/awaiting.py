@@ -6,13 +6,17 @@ to wait for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from types import CoroutineType
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
-_PLAIN = (str, list, tuple, bool)
+_log = Logger(namespace="lmtp_twisted")
+
+#: What code of an application may end in. A future of asyncio that was cancelled raises what is no Exception.
+FAILURES = (Exception, asyncio.CancelledError)
 
 
 def deferred_of(result: object) -> Deferred[Any] | None:
@@ -22,7 +26,8 @@ def deferred_of(result: object) -> Deferred[Any] | None:
         other awaitable gives.
     :raises RuntimeError: for a future of asyncio, where Twisted does not run on asyncio's loop.
     """
-    if result is None or isinstance(result, _PLAIN):
+    # All that can be waited for has it, Deferreds and coroutines too; this is asked several times a message.
+    if result is None or not hasattr(result, "__await__"):
         return None
     if isinstance(result, Deferred):
         return result
@@ -35,10 +40,52 @@ def deferred_of(result: object) -> Deferred[Any] | None:
                 "twistd --reactor=asyncio, or asyncioreactor.install()"
             )
         return Deferred.fromFuture(result)
-    if isinstance(result, Awaitable):
-        return Deferred.fromCoroutine(_wait_for(result))
-    return None
+    assert isinstance(result, Awaitable)
+    return Deferred.fromCoroutine(_wait_for(result))
 
 
 async def _wait_for(result: Awaitable[Any]) -> Any:
     return await result
+
+
+def go_on(value: Any, then: Callable[[Any], Any]) -> Any:
+    """
+    ``then(value)``: at once, or as a Deferred where the value has yet to come.
+
+    :param value: what a method of an application returned.
+    :param then: may return an awaitable in its turn.
+    """
+    waiting = deferred_of(value)
+    if waiting is None:
+        return then(value)
+
+    def come(value: Any) -> Any:
+        result = then(value)
+        further = deferred_of(result)
+        return result if further is None else further
+
+    return waiting.addCallback(come)
+
+
+def abort(delivery: Any, reason: str) -> None:
+    """
+    Tell a delivery that its ``deliver`` will not be called. What goes wrong there is logged.
+
+    :param delivery: an :class:`~lmtp_twisted.interfaces.ILMTPDelivery`.
+    :param reason: in a few words.
+    """
+    try:
+        waiting = deferred_of(delivery.aborted(reason))
+    except FAILURES:
+        _log.failure("aborted failed")
+        return
+    if waiting is not None:
+        waiting.addErrback(lambda failure: _log.failure("aborted failed", failure))
+
+
+def cancel(waiting: Deferred[Any]) -> None:
+    """Cancel a Deferred of an application. A canceller that fails is logged."""
+    try:
+        waiting.cancel()
+    except FAILURES:
+        _log.failure("a canceller failed")

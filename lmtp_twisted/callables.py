@@ -6,13 +6,14 @@ written with them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lmtp_twisted.awaiting import deferred_of
+from lmtp_twisted.awaiting import FAILURES, deferred_of
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
 from lmtp_twisted.session import SessionInfo
@@ -54,15 +55,71 @@ class RecipientDelivery:
         """Call :meth:`deliverTo` for each recipient."""
         recipients = message.recipients
         if len(recipients) > self.parallel:
-            turns = DeferredSemaphore(self.parallel)
-            return [turns.run(self.deliverTo, message, recipient) for recipient in recipients]
+            return _InTurns(self.deliverTo, message, self.parallel).outcomes
         return [self._outcome(message, recipient) for recipient in recipients]
 
     def _outcome(self, message: IReceivedMessage, recipient: Recipient) -> Any:
         try:
             return self.deliverTo(message, recipient)
-        except Exception:
+        except FAILURES:
             return Failure()
+
+
+class _InTurns:
+    """
+    Deliveries to the recipients of one message, so many at a time.
+
+    :param call: delivers to one.
+    :param message: the message.
+    :param parallel: how many may be under way.
+    :ivar outcomes: a Deferred for each recipient.
+    """
+
+    def __init__(self, call: RecipientCallable, message: IReceivedMessage, parallel: int) -> None:
+        self._call = call
+        self._message = message
+        self._free = parallel
+        self._under_way: dict[int, Deferred[Any]] = {}
+        self._next = 0
+        self._is_starting = False
+        self._is_cancelled = False
+        self.outcomes: list[Deferred[Any]] = [
+            Deferred(partial(self._cancel, place)) for place in range(len(message.recipients))
+        ]
+        self._start()
+
+    def _start(self) -> None:
+        # A loop, not a recursion: a thousand recipients may be delivered to without ever waiting.
+        if self._is_starting:
+            return
+        self._is_starting = True
+        while self._free and self._next < len(self.outcomes) and not self._is_cancelled:
+            place, self._next = self._next, self._next + 1
+            self._free -= 1
+            try:
+                result = self._call(self._message, self._message.recipients[place])
+                waiting = deferred_of(result)
+            except FAILURES:
+                result, waiting = Failure(), None
+            if waiting is None:
+                self._ended(result, place)
+            else:
+                self._under_way[place] = waiting
+                waiting.addBoth(self._ended, place)
+        self._is_starting = False
+
+    def _ended(self, result: Any, place: int) -> None:
+        self._under_way.pop(place, None)
+        self._free += 1
+        if not self.outcomes[place].called:
+            self.outcomes[place].callback(result)
+        self._start()
+
+    def _cancel(self, place: int, _outcome: Deferred[Any]) -> None:
+        # One is cancelled only where all are: the message is over, and nothing more may begin.
+        self._is_cancelled = True
+        if place in self._under_way:
+            self._under_way[place].cancel()
 
 
 @implementer(ILMTPDeliveryFactory)

@@ -48,6 +48,11 @@ class Recipient:
         """The address as replies and logs name it: ASCII, control characters escaped, at most 300 characters."""
         return printable(str(self.address), 300)
 
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether it uses no extension: no parameters, and no characters that need SMTPUTF8."""
+        return not self.parameters.keywords and self.address.is_ascii
+
     @property
     def original(self) -> OriginalRecipient | None:
         """The original recipient (ORCPT), where the client gave one."""

@@ -99,11 +99,12 @@ class LMTPFactory(ServerFactory):
         """Bring the settings into the form in which sessions look things up."""
         settings = self.settings
         self.lhlo_reply = encode_lines(250, [settings.hostname, *settings.capabilities()])
-        self.handlers: Mapping[State, Mapping[bytes, Handler]] = {
-            state: {verb: self._handler(verb, state) for verb in SEQUENCE} for state in State
-        }
+        # By state, then by verb.
+        self.handlers: tuple[Mapping[bytes, Handler], ...] = tuple(
+            {verb: self._handler(verb, state) for verb in SEQUENCE} for state in State
+        )
         self.chunk_refusals = {
-            state: replies.DISABLED_COMMAND if "CHUNKING" in settings.disabled else SEQUENCE[b"BDAT"][state.value]
+            state: replies.DISABLED_COMMAND if "CHUNKING" in settings.disabled else SEQUENCE[b"BDAT"][state]
             for state in State
         }
         refused = set(_NOT_ANNOUNCED)
@@ -118,7 +119,7 @@ class LMTPFactory(ServerFactory):
 
     def _handler(self, verb: bytes, state: State) -> Handler:
         name = verb.decode("ascii")
-        refusal = replies.DISABLED_COMMAND if name in self.settings.disabled else SEQUENCE[verb][state.value]
+        refusal = replies.DISABLED_COMMAND if name in self.settings.disabled else SEQUENCE[verb][state]
         # BDAT's handler reads the chunk away before it refuses.
         if refusal is not None and verb != b"BDAT":
             return _refuse_with(refusal)
@@ -148,7 +149,7 @@ class LMTPFactory(ServerFactory):
             return replies.UNKNOWN_PARAMETER
         if not recipient.address.is_ascii and not transaction.sender.parameters.smtputf8:
             return replies.RECIPIENT_NEEDS_SMTPUTF8
-        if transaction.accepted >= self.settings.max_recipients:
+        if len(transaction.accepted) >= self.settings.max_recipients:
             return replies.TOO_MANY_RECIPIENTS
         return None
 

@@ -57,9 +57,8 @@ A 250 promises that the message survives: a delivery gives its outcome only once
 
 from __future__ import annotations
 
-from zope.interface import Attribute, Interface
-
 from twisted.plugin import IPlugin
+from zope.interface import Attribute, Interface
 
 
 class ILMTPDeliveryFactory(Interface):

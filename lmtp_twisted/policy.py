@@ -7,7 +7,7 @@ from typing import Any
 
 from zope.interface import implementer
 
-from lmtp_twisted.awaiting import deferred_of
+from lmtp_twisted.awaiting import abort, go_on
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
 from lmtp_twisted.session import SessionInfo
@@ -29,9 +29,9 @@ class PolicyFirst:
 
     def getDelivery(self, session: SessionInfo) -> Any:
         """A delivery of each, as one."""
-        return _go_on(
+        return go_on(
             self._policy.getDelivery(session),
-            lambda policy: _go_on(self._backend.getDelivery(session), lambda backend: _PolicyDelivery(policy, backend)),
+            lambda policy: go_on(self._backend.getDelivery(session), lambda backend: _PolicyDelivery(policy, backend)),
         )
 
 
@@ -50,9 +50,9 @@ class _PolicyDelivery:
     def deliver(self, message: IReceivedMessage) -> Any:
         return self._backend.deliver(message)
 
-    def aborted(self, reason: str) -> Any:
-        self._policy.aborted(reason)
-        return self._backend.aborted(reason)
+    def aborted(self, reason: str) -> None:
+        abort(self._policy, reason)
+        abort(self._backend, reason)
 
 
 def _ask_in_turn(question: Question, answer: Any, ask_backend: Callable[[], Any]) -> Any:
@@ -62,18 +62,4 @@ def _ask_in_turn(question: Question, answer: Any, ask_backend: Callable[[], Any]
         verdict = question.verdict(answer)
         return ask_backend() if verdict.is_positive else verdict
 
-    return _go_on(answer, decide)
-
-
-def _go_on(value: Any, then: Callable[[Any], Any]) -> Any:
-    """``then(value)``, at once or when the value has come."""
-    waiting = deferred_of(value)
-    if waiting is None:
-        return then(value)
-
-    def wait_again(value: Any) -> Any:
-        result = then(value)
-        further = deferred_of(result)
-        return result if further is None else further
-
-    return waiting.addCallback(wait_again)
+    return go_on(answer, decide)

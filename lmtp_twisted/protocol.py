@@ -16,7 +16,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
-from lmtp_twisted.awaiting import deferred_of
+from lmtp_twisted.awaiting import FAILURES, abort, cancel, deferred_of
 from lmtp_twisted.envelope import Recipient, Sender, parse_recipient, parse_sender
 from lmtp_twisted.errors import CommandError, DeliveryError, TemporaryFailure
 from lmtp_twisted.flow import HeldLineReceiver, Hold
@@ -25,9 +25,9 @@ from lmtp_twisted.reception import Reception
 from lmtp_twisted.sequence import State
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.transaction import Transaction
-from lmtp_twisted.verdict import CONNECTION, DELIVERY, RECIPIENT, SENDER, Question
+from lmtp_twisted.verdict import CONNECTION, DELIVERY, RECIPIENT, SENDER, Question, as_result
 from lmtp_twisted.wire import replies
-from lmtp_twisted.wire.commands import MAX_LINE, line_limit, parse_bdat, parse_lhlo, split_command
+from lmtp_twisted.wire.commands import BASE_LINE_LIMIT, MAX_LINE, line_limit, parse_bdat, parse_lhlo, split_command
 from lmtp_twisted.wire.content import ChunkDecoder, DataDecoder
 from lmtp_twisted.wire.parameters import Body
 from lmtp_twisted.wire.replies import Reply
@@ -61,13 +61,13 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         self.clock = factory.reactor
         self.write_timeout = factory.settings.write_timeout
         self._settings = factory.settings
+        self._is_shutting_down = False
         self._transaction: Transaction | None = None
         self._transactions = 0
         self._reception: Reception | None = None
         self._decoder: DataDecoder | ChunkDecoder | None = None
         self._chunk: tuple[Reply | None, bool] | None = None
         self._is_past_the_dot = False
-        self._is_shutting_down = False
         self._answer: Deferred[Any] | None = None
         self._bad_commands = 0
         self._enter(State.START)
@@ -78,7 +78,8 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
 
     def _enter(self, state: State) -> None:
         self._state = state
-        self._handlers = self.factory.handlers[state]
+        # Without handlers every line is an unusual one, and that is where the shutdown is seen.
+        self._handlers = {} if self._is_shutting_down else self.factory.handlers[state]
 
     # The connection
 
@@ -94,18 +95,24 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         if refusal is not None:
             self._say_and_close(refusal)
             return
+        if self._settings.greeting_delay:
+            self.hold(Hold.GREETING)
         policy = self.factory.connection_policy
         if policy is None:
             self._connection_validated(CONNECTION.accepted)
         else:
-            self._ask(CONNECTION, lambda: policy.validateConnection(self.session), self._connection_validated)
+            try:
+                answer = policy.validateConnection(self.session)
+                waiting = deferred_of(answer)
+            except FAILURES:
+                answer, waiting = Failure(), None
+            self._go_on(CONNECTION, answer, waiting, self._connection_validated)
 
     def _connection_validated(self, verdict: Reply) -> None:
         if not verdict.is_positive:
             temporary = verdict.code < 500
             self._say_and_close(Reply(421 if temporary else 554, verdict.enhanced, verdict.text or "Not welcome"))
         elif self._settings.greeting_delay:
-            self.hold(Hold.GREETING)
             self._greeting = self.clock.callLater(self._settings.greeting_delay, self._greet)
         else:
             self._greet()
@@ -114,15 +121,28 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
 
     def _greet(self) -> None:
         self.send(f"220 {self._settings.hostname} LMTP {self._settings.banner}\r\n".encode("ascii"))
-        self.release(Hold.GREETING)
+        if self._settings.greeting_delay:
+            self.release(Hold.GREETING)
 
     def dataReceived(self, data: bytes) -> None:
         """Octets from the client."""
-        if data:
+        if data and not self._is_closed:
             self.resetTimeout()
             if Hold.GREETING in self._holds:
                 self._say_and_close(replies.EARLY_TALKER)
         super().dataReceived(data)
+
+    def release(self, reason: Hold, then: Callable[[], None] | None = None) -> None:
+        """What we waited for is there. The client's time to say something begins now."""
+        self.resetTimeout()
+        super().release(reason, then)
+
+    def close(self, *, linger: bool = False) -> None:
+        """Say nothing more of ourselves."""
+        self.setTimeout(None)
+        if self._greeting is not None and self._greeting.active():
+            self._greeting.cancel()
+        super().close(linger=linger)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Cancel what is not committed."""
@@ -130,7 +150,7 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         if self._greeting is not None and self._greeting.active():
             self._greeting.cancel()
         if self._answer is not None:
-            self._answer.cancel()
+            cancel(self._answer)
         transaction = self._transaction
         if transaction is not None:
             if self._is_past_the_dot and self._reception is None:
@@ -153,11 +173,11 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         (RFC 5321 §3.8).
         """
         self._is_shutting_down = True
+        self._enter(self._state)
         if not self._is_past_the_dot:
             self._say_and_close(replies.SHUTTING_DOWN)
 
     def _say_and_close(self, reply: Reply) -> None:
-        self.setTimeout(None)
         self.send(reply.encoded)
         self.close(linger=True)
 
@@ -165,15 +185,23 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
 
     def lineReceived(self, line: bytes) -> None:
         """One command."""
-        if line[-1:] != b"\r":
-            if not self._settings.lenient_newlines:
-                self._say_and_close(replies.BARE_NEWLINE)
-                return
+        if line[-1:] == b"\r":
+            verb, _, argument = line[:-1].partition(b" ")
+            handler = self._handlers.get(verb)
+            if handler is not None and len(line) < BASE_LINE_LIMIT:
+                handler(self, argument.strip(b" \t"))
+            else:
+                self._unusual_line(line[:-1])
+        elif self._settings.lenient_newlines:
+            self._unusual_line(line)
         else:
-            line = line[:-1]
+            self._say_and_close(replies.BARE_NEWLINE)
+
+    def _unusual_line(self, line: bytes) -> None:
+        """A line that is long, or whose verb is not one of ours as it stands."""
         verb, argument = split_command(line)
         handler = self._handlers.get(verb)
-        if len(line) > 510 and len(line) + 2 > line_limit(verb):
+        if len(line) + 2 > line_limit(verb):
             self._bad(replies.LINE_TOO_LONG)
         elif self._is_shutting_down:
             self._say_and_close(replies.SHUTTING_DOWN)
@@ -226,7 +254,7 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         try:
             delivery = self.factory.backend.getDelivery(session)
             waiting = deferred_of(delivery)
-        except Exception:
+        except FAILURES:
             self.send(DELIVERY.verdict(Failure()).encoded)
             return
         if waiting is None:
@@ -235,7 +263,7 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
             self._wait(waiting, lambda delivery: self._delivery_given(delivery, sender))
 
     def _delivery_given(self, delivery: Any, sender: Sender) -> None:
-        if isinstance(delivery, Failure):
+        if isinstance(delivery, (Failure, DeliveryError)):
             self.send(DELIVERY.verdict(delivery).encoded)
             return
         self._transactions += 1
@@ -249,7 +277,12 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         )
         # Known from here on, so that a lost connection aborts it.
         self._transaction = transaction
-        self._ask(SENDER, lambda: delivery.validateFrom(sender), self._sender_validated)
+        try:
+            answer = delivery.validateFrom(sender)
+            waiting = deferred_of(answer)
+        except FAILURES:
+            answer, waiting = Failure(), None
+        self._go_on(SENDER, answer, waiting, self._sender_validated)
 
     def _sender_validated(self, verdict: Reply) -> None:
         if verdict.is_positive:
@@ -258,7 +291,7 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         else:
             transaction, self._transaction = self._transaction, None
             if transaction is not None:
-                transaction.abort("sender refused")
+                abort(transaction.delivery, "sender refused")
             self.send(verdict.encoded)
 
     def do_RCPT(self, argument: bytes) -> None:
@@ -270,22 +303,20 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         except CommandError as error:
             self._bad(Reply.from_error(error))
             return
-        refusal = self.factory.recipient_refusal(recipient, transaction)
-        if refusal is not None:
-            self.send(refusal.encoded)
-            return
+        if not recipient.is_plain or len(transaction.accepted) >= self._settings.max_recipients:
+            refusal = self.factory.recipient_refusal(recipient, transaction)
+            if refusal is not None:
+                self.send(refusal.encoded)
+                return
         try:
             answer = transaction.delivery.validateTo(recipient)
-        except DeliveryError as error:
-            self.send(RECIPIENT.verdict(error).encoded)
-            return
-        except Exception:
-            self.send(RECIPIENT.verdict(Failure()).encoded)
-            return
+            waiting = deferred_of(answer)
+        except FAILURES:
+            answer, waiting = Failure(), None
         if answer is None:
             self._accept(recipient, transaction, _RECIPIENT_OK)
         else:
-            self._ask(RECIPIENT, lambda: answer, lambda verdict: self._recipient_validated(verdict, recipient))
+            self._go_on(RECIPIENT, answer, waiting, lambda verdict: self._recipient_validated(verdict, recipient))
 
     def _recipient_validated(self, verdict: Reply, recipient: Recipient) -> None:
         assert self._transaction is not None
@@ -295,7 +326,7 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
             self.send(verdict.encoded)
 
     def _accept(self, recipient: Recipient, transaction: Transaction, reply: bytes) -> None:
-        transaction.accept(recipient)
+        transaction.accepted.append(recipient)
         self._bad_commands = 0
         if self._state is State.SENDER:
             self._enter(State.RECIPIENTS)
@@ -388,7 +419,7 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         else:
             self._content_ended()
 
-    def contentReceived(self, data: bytes) -> None:
+    def rawDataReceived(self, data: bytes) -> None:
         """Octets of content, and perhaps of what follows it."""
         decoder, reception = self._decoder, self._reception
         assert decoder is not None
@@ -430,7 +461,7 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
                 self._good(replies.CHUNK_OK)
             else:
                 self.send(self._reception.failure.encoded)
-        elif last and self._state is State.SENDER:
+        elif last and refusal is replies.RCPT_FIRST:
             # One reply for each accepted recipient, and there is none (RFC 2033 §4.3).
             self._abort("no recipients")
             self._enter(State.READY)
@@ -451,20 +482,21 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         assert transaction is not None
         assert reception is not None
         self._reception = None
-        transaction.content = reception.content
-        self.hold(Hold.ANSWER)
+        envelope = transaction.complete(reception.content)
         if reception.failure is not None:
             transaction.refuse(reception.failure, reception.failure.text)
             return
         message = ReceivedMessage(
             transaction.id,
             self.session,
-            transaction.envelope,
+            envelope,
             reception.content,
             self._settings.hostname,
             self.clock.seconds(),
         )
         transaction.deliver(message, self._settings.delivery_timeout)
+        if self._transaction is transaction:
+            self.hold(Hold.ANSWER)
 
     def _transaction_done(self, transaction: Transaction) -> None:
         """All final replies are written, or the connection is lost."""
@@ -476,7 +508,8 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         self._enter(State.READY)
         if self._is_shutting_down:
             self.setTimeout(_GRACE)
-        self.release(Hold.ANSWER)
+        if self._holds:
+            self.release(Hold.ANSWER)
 
     def _abort(self, reason: str) -> None:
         """Give up the transaction, if there is one, before its content was complete."""
@@ -485,26 +518,24 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
             reception.content.discard()
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
-            transaction.abort(reason)
-            self.factory.transaction_ended(self.session, transaction)
+            abort(transaction.delivery, reason)
+            if self._state >= State.SENDER:
+                self.factory.transaction_ended(self.session, transaction)
         self._is_past_the_dot = False
 
     # The application
 
-    def _ask(self, question: Question, ask: Callable[[], object], then: Callable[[Reply], None]) -> None:
+    def _go_on(
+        self, question: Question, answer: object, waiting: Deferred[Any] | None, then: Callable[[Reply], None]
+    ) -> None:
         """
-        Ask the application, and go on with its verdict: at once where it has one, else when it comes.
+        The application was asked: go on with its verdict, at once where it has one, else when it comes.
 
         :param question: what its answers mean.
-        :param ask: calls the application.
+        :param answer: what it returned, or the failure it ended in.
+        :param waiting: its answer as a Deferred, where there is something to wait for.
         :param then: gets the reply.
         """
-        try:
-            answer = ask()
-            waiting = deferred_of(answer)
-        except Exception:
-            then(question.verdict(Failure()))
-            return
         if waiting is None:
             then(question.verdict(answer))
         else:
@@ -513,15 +544,21 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
     def _wait(self, waiting: Deferred[Any], then: Callable[[Any], None]) -> None:
         """Run no further command until the application has answered, or its time is over."""
 
-        def too_late(_result: object, _timeout: float) -> Failure:
-            return Failure(TemporaryFailure(replies.TIMED_OUT.text, enhanced=replies.TIMED_OUT.enhanced))
+        def answered(result: Any) -> Any:
+            # Only the first counts: the answer, or the end of its time. The Deferred is cancelled after that.
+            if self._answer is waiting:
+                self._answer = None
+                if timer.active():
+                    timer.cancel()
+                if not self._is_closed:
+                    self.release(Hold.ANSWER, lambda: then(result))
+            return as_result(result)
 
-        def answered(result: Any) -> None:
-            self._answer = None
-            if not self._is_closed:
-                self.release(Hold.ANSWER, lambda: then(result))
+        def too_late() -> None:
+            answered(Failure(TemporaryFailure(replies.TIMED_OUT.text, enhanced=replies.TIMED_OUT.enhanced)))
+            cancel(waiting)
 
         self.hold(Hold.ANSWER)
         self._answer = waiting
-        waiting.addTimeout(self._settings.delivery_timeout, self.clock, too_late)
+        timer = self.clock.callLater(self._settings.delivery_timeout, too_late)
         waiting.addBoth(answered)

@@ -98,11 +98,10 @@ class Reception:
 
     def _is_looping(self) -> bool:
         most = self._settings.max_received
-        # No message of fewer octets can hold that many lines.
-        if self.content.size <= most * len("Received:\n"):
+        least = most * len("Received:\n")
+        if self.content.head_is_shorter_than(least):
             return False
-        head = self.content.head
-        return len(head) > most * len("Received:\n") and len(_RECEIVED.findall(head)) > most
+        return len(_RECEIVED.findall(self.content.head)) > most
 
     def _written(self, pending: Deferred[None]) -> Deferred[None]:
         return pending.addErrback(self._not_written)

@@ -29,8 +29,8 @@ from lmtp_twisted.wire.replies import (
 )
 
 
-class State(enum.Enum):
-    """Where a session is."""
+class State(enum.IntEnum):
+    """Where a session is. A number, since it picks a column of the table with every command."""
 
     #: Before LHLO.
     START = 0

@@ -51,6 +51,8 @@ def _one_of(allowed: frozenset[str]) -> Any:
 def _one_line(_settings: Any, attribute: Any, value: str) -> None:
     if not (value.isascii() and value.isprintable()) or (attribute.name == "hostname" and " " in value):
         raise ValueError(f"{attribute.name}: {value!r} is not printable ASCII")
+    if attribute.name == "hostname" and not value:
+        raise ValueError("hostname: it is empty")
     if len(value) > 255:
         raise ValueError(f"{attribute.name}: longer than 255 characters")
 

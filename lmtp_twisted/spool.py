@@ -161,6 +161,13 @@ class Content:
             self._head = _cut_head(first, len(first))
         return self._head
 
+    def head_is_shorter_than(self, octets: int) -> bool:
+        """Whether a look at so many octets shows that the header block has fewer; if not it may, all the same."""
+        if self.size < octets:
+            return True
+        first = self._head or (self._chunks[0] if self._chunks else b"")
+        return first.find(b"\r\n\r\n", 0, octets) >= 0
+
     def blocks(self) -> Iterator[bytes]:
         """The octets, read by the calling thread."""
         if self._file is None:

@@ -126,7 +126,7 @@ class Conversation:
         """The lines that came since they were last read."""
         data = self.transport.value()
         self.transport.clear()
-        text = data.decode("ascii")
+        text: str = data.decode("ascii")
         if text and not text.endswith("\r\n"):
             raise AssertionError(f"the server's output ends within a line: {text!r}")
         return text.split("\r\n")[:-1]
@@ -134,7 +134,9 @@ class Conversation:
     @property
     def is_closed(self) -> bool:
         """Whether the server has closed or aborted the connection."""
-        return bool(self.transport.disconnecting or self.transport.disconnected or self.transport.aborting)
+        return bool(
+            self.transport.disconnecting or self.transport.disconnected or getattr(self.transport, "aborting", False)
+        )
 
     def half_close(self) -> None:
         """The client will send no more, but reads."""

@@ -13,18 +13,19 @@ A recipient that was given twice has two slots and one delivery.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lmtp_twisted.awaiting import deferred_of
+from lmtp_twisted.awaiting import FAILURES, abort, cancel, deferred_of
 from lmtp_twisted.envelope import Envelope, Outcome, Recipient, Sender
 from lmtp_twisted.interfaces import IReceivedMessage
 from lmtp_twisted.spool import Content
-from lmtp_twisted.verdict import OUTCOME
-from lmtp_twisted.wire.replies import CANCELLED, DELIVERED, INTERNAL_ERROR, TIMED_OUT, Reply
+from lmtp_twisted.verdict import OUTCOME, as_result, discard, one_for_each
+from lmtp_twisted.wire.replies import CANCELLED, DELIVERED, TIMED_OUT, Reply
 
 _log = Logger(namespace="lmtp_twisted")
 
@@ -38,33 +39,19 @@ class Transaction:
     :param write: takes the octets of final replies.
     :param done: called with the transaction once every final reply is written or the connection is lost.
 
-    :ivar recipients: the distinct accepted recipients.
+    :ivar accepted: the recipients of the RCPT commands that were answered 250, in order: one final reply is owed for
+        each of them.
     :ivar content: what has come of the content, once it begins to come.
-    :ivar failure: the reply that all recipients will get, where the content has been refused already.
     """
 
-    __slots__ = (
-        "_accepted",
-        "_by_address",
-        "_clock",
-        "_done",
-        "_missing",
-        "_replies",
-        "_seconds",
-        "_size",
-        "_started",
-        "_timer",
-        "_turn",
-        "_verbatim",
-        "_waiting",
-        "_write",
-        "content",
-        "delivery",
-        "failure",
-        "id",
-        "recipients",
-        "sender",
-    )
+    # One is made for each message: what most never need is on the class until it is set.
+    content: Content | None = None
+    _turn = 0
+    _missing = 0
+    _started: float | None = None
+    _timer: Any = None
+    _waiting: list[Deferred[Any]] | None = None
+    _verbatim: AbstractSet[int] = frozenset()
 
     def __init__(
         self,
@@ -78,61 +65,58 @@ class Transaction:
         self.id = id
         self.sender = sender
         self.delivery = delivery
-        self.recipients: list[Recipient] = []
-        self.content: Content | None = None
-        self.failure: Reply | None = None
-        # For each slot, the place of its recipient among the distinct ones.
-        self._accepted: list[int] = []
-        self._by_address: dict[object, int] = {}
+        self.accepted: list[Recipient] = []
         self._clock = clock
         self._write: Callable[[bytes], None] | None = write
         self._done = done
-        self._turn = 0
-        self._timer: Any = None
-        self._waiting: list[Deferred[Any]] = []
-        self._verbatim: set[int] = set()
-        self._started = 0.0
-        self._size = 0
 
-    def accept(self, recipient: Recipient) -> None:
-        """One more RCPT was answered 250: one more final reply is owed."""
-        index = self._by_address.setdefault(recipient.address.key, len(self.recipients))
-        if index == len(self.recipients):
-            self.recipients.append(recipient)
-        self._accepted.append(index)
-
-    @property
-    def accepted(self) -> int:
-        """How many RCPT commands were answered 250: the number of final replies."""
-        return len(self._accepted)
+    def _distinct(self) -> tuple[list[Recipient], list[int]]:
+        """The distinct recipients, and for each accepted one its place among them."""
+        if len(self.accepted) == 1:
+            return self.accepted, [0]
+        places: dict[object, int] = {}
+        slots = [places.setdefault(recipient.address.key, len(places)) for recipient in self.accepted]
+        distinct: list[Recipient] = []
+        for recipient, place in zip(self.accepted, slots, strict=True):
+            if place == len(distinct):
+                distinct.append(recipient)
+        return distinct, slots
 
     @property
     def envelope(self) -> Envelope:
-        """The envelope as it is now."""
-        return Envelope(self.sender, tuple(self.recipients))
+        """The envelope as it is now: a recipient that was given twice is in it once."""
+        return Envelope(self.sender, tuple(self._distinct()[0]))
 
-    def outcomes(self) -> tuple[Outcome, ...]:
-        """What became of each RCPT, once all is over; empty where the content was never complete."""
-        if not self._started:
-            return ()
-        return tuple(
-            Outcome(
-                self.recipients[index],
-                self._replies[index] or CANCELLED,
-                f"{self.id}.{slot}",
-                self._size,
-                self._seconds[index],
-            )
-            for slot, index in enumerate(self._accepted, 1)
-        )
+    def complete(self, content: Content) -> Envelope:
+        """
+        The content is complete: from now on the replies are owed. ``refuse`` or ``deliver`` follows.
 
-    def _start(self) -> None:
-        count = len(self.recipients)
+        :returns: the envelope for the message.
+        """
+        self.content = content
+        distinct, self._slots = self._distinct()
+        count = len(distinct)
+        self._recipients = tuple(distinct)
         self._replies: list[Reply | None] = [None] * count
         self._seconds = [0.0] * count
         self._missing = count
         self._started = self._clock.seconds()
-        self._size = self.content.size if self.content is not None else 0
+        return Envelope(self.sender, self._recipients)
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What became of each RCPT, once all is over; empty where the content was never complete."""
+        if self._started is None or self.content is None:
+            return ()
+        return tuple(
+            Outcome(
+                self._recipients[place],
+                self._replies[place] or CANCELLED,
+                f"{self.id}.{slot}",
+                self.content.size,
+                self._seconds[place],
+            )
+            for slot, place in enumerate(self._slots, 1)
+        )
 
     def refuse(self, reply: Reply, reason: str) -> None:
         """
@@ -141,38 +125,26 @@ class Transaction:
         :param reply: of class 4 or 5.
         :param reason: for the delivery.
         """
-        self._start()
-        self.abort(reason)
+        abort(self.delivery, reason)
         self._fill_all(reply)
-
-    def abort(self, reason: str) -> None:
-        """Tell the delivery that ``deliver`` will not be called."""
-        try:
-            waiting = deferred_of(self.delivery.aborted(reason))
-        except Exception:
-            _log.failure("aborted failed")
-            return
-        if waiting is not None:
-            waiting.addErrback(lambda failure: _log.failure("aborted failed", failure))
 
     def deliver(self, message: IReceivedMessage, timeout: float) -> None:
         """
-        The content is complete: hand it to the delivery, and see to the replies.
+        Hand the message to the delivery, and see to the replies.
 
         :param message: the message.
         :param timeout: seconds after which an outcome that is missing becomes 451 and its delivery is cancelled.
         """
-        self._start()
         try:
             outcomes = self.delivery.deliver(message)
             waiting = deferred_of(outcomes)
-        except Exception:
+        except FAILURES:
             self._settle(Failure())
             return
         if waiting is None:
             self._settle(outcomes)
         else:
-            self._waiting.append(waiting)
+            self._wait(waiting)
             waiting.addBoth(self._settle)
         if self._missing:
             self._timer = self._clock.callLater(timeout, self._time_out)
@@ -185,22 +157,14 @@ class Transaction:
     def _settle(self, outcomes: Any) -> None:
         """Take what ``deliver`` gave as a whole."""
         if not self._missing:
-            _discard(outcomes)
-        elif isinstance(outcomes, Failure):
-            self._fill_all(OUTCOME.verdict(outcomes))
-        elif not isinstance(outcomes, (list, tuple)) or len(outcomes) != len(self.recipients):
-            _log.error(
-                "deliver gave {outcomes!r} instead of a list of {count} outcomes: answered 451",
-                outcomes=outcomes,
-                count=len(self.recipients),
-            )
-            _discard(outcomes)
-            self._fill_all(INTERNAL_ERROR)
-        elif all(outcome is None for outcome in outcomes):
-            self._fill_all(DELIVERED)
-        else:
-            for index, outcome in enumerate(outcomes):
+            discard(outcomes)
+            return
+        for index, outcome in enumerate(one_for_each(outcomes, len(self._recipients))):
+            if outcome is None:
+                self._fill(index, DELIVERED)
+            else:
                 self._settle_one(outcome, index)
+        self._write_turn()
 
     def _settle_one(self, outcome: Any, index: int) -> None:
         try:
@@ -210,35 +174,45 @@ class Transaction:
         if waiting is None:
             self._answer(outcome, index)
         else:
-            self._waiting.append(waiting)
+            self._wait(waiting)
             waiting.addBoth(self._answer, index)
 
-    def _answer(self, outcome: Any, index: int) -> None:
+    def _wait(self, waiting: Deferred[Any]) -> None:
+        if self._waiting is None:
+            self._waiting = []
+        self._waiting.append(waiting)
+
+    def _answer(self, outcome: Any, index: int) -> Any:
         if self._replies[index] is not None:
-            _log.debug("{id}: too late for <{recipient}>", id=self.id, recipient=self.recipients[index])
-            return
+            _log.debug("{id}: too late for <{recipient}>", id=self.id, recipient=self._recipients[index])
+            return as_result(outcome)
         # An outcome that is a list or an awaitable again is no outcome: the verdict says so.
         reply = OUTCOME.verdict(outcome)
         if isinstance(outcome, Reply):
-            self._verbatim.add(index)
+            self._verbatim = self._verbatim | {index}
         self._fill(index, reply)
         self._write_turn()
+        return as_result(outcome)
 
     def _fill(self, index: int, reply: Reply) -> None:
-        self._replies[index] = reply
-        self._seconds[index] = self._clock.seconds() - self._started
-        self._missing -= 1
+        if self._replies[index] is None:
+            self._replies[index] = reply
+            self._seconds[index] = self._clock.seconds() - (self._started or 0.0)
+            self._missing -= 1
 
     def _fill_all(self, reply: Reply) -> None:
+        seconds = self._clock.seconds() - (self._started or 0.0)
         for index, filled in enumerate(self._replies):
             if filled is None:
-                self._fill(index, reply)
+                self._replies[index] = reply
+                self._seconds[index] = seconds
+        self._missing = 0
         self._write_turn()
 
     def _write_turn(self) -> None:
         """Write the replies whose turn has come."""
         ready: list[bytes] = []
-        slots, turn = self._accepted, self._turn
+        slots, turn = self._slots, self._turn
         while turn < len(slots) and (reply := self._replies[slots[turn]]) is not None:
             ready.append(self._encode(turn, slots[turn], reply))
             turn += 1
@@ -249,13 +223,13 @@ class Transaction:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            self._waiting.clear()
+            self._waiting = None
             self._done(self)
 
     def _encode(self, slot: int, index: int, reply: Reply) -> bytes:
         if index in self._verbatim:
             return reply.encoded
-        name = f"<{self.recipients[index].printable}> {self.id}.{slot + 1}"
+        name = f"<{self._recipients[index].printable}> {self.id}.{slot + 1}"
         if reply is DELIVERED:
             return f"250 2.0.0 {name} Delivered\r\n".encode("ascii")
         return Reply(reply.code, reply.enhanced, f"{name} {reply.text}").encoded
@@ -266,19 +240,7 @@ class Transaction:
 
     def _give_up(self, reply: Reply) -> None:
         # The slots are filled first and the deliveries cancelled then: whatever a canceller does, it is too late.
-        waiting = list(self._waiting)
+        waiting = self._waiting or []
         self._fill_all(reply)
         for deferred in waiting:
-            deferred.cancel()
-
-
-def _discard(outcomes: Any) -> None:
-    """Outcomes that nobody will wait for: stop what can be stopped."""
-    for outcome in outcomes if isinstance(outcomes, (list, tuple)) else [outcomes]:
-        try:
-            waiting = deferred_of(outcome)
-        except RuntimeError:
-            continue
-        if waiting is not None:
-            waiting.addErrback(lambda _: None)
-            waiting.cancel()
+            cancel(deferred)

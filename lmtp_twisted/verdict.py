@@ -5,11 +5,17 @@ them, however wrong, can put the session out of step.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
+from types import CoroutineType
+from typing import Any
+
 import attrs
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from lmtp_twisted.awaiting import cancel, deferred_of
 from lmtp_twisted.errors import DeliveryError, is_enhanced
 from lmtp_twisted.wire.replies import (
     CANCELLED,
@@ -46,28 +52,32 @@ class Question:
         :returns: a reply of class 2, 4 or 5, never 421. For what an application must not answer it is 451 4.3.0, and
             the log says why.
         """
+        try:
+            reply = self._reply_to(answer)
+        except Exception:
+            _log.failure("{method} gave something that cannot be understood", method=self.name)
+            return INTERNAL_ERROR
+        if reply is None:
+            _log.error("{method} gave {answer!r}, which is no outcome: answered 451", method=self.name, answer=answer)
+            return INTERNAL_ERROR
+        return reply
+
+    def _reply_to(self, answer: object) -> Reply | None:
         if answer is None or answer is True:
             return self.accepted
         if isinstance(answer, str):
             return attrs.evolve(self.accepted, text=answer)
         if isinstance(answer, Reply):
-            if _can_be_said(answer.code):
-                return _well_formed(answer)
-        elif isinstance(answer, DeliveryError):
+            return _well_formed(answer) if _can_be_said(answer.code) else None
+        if isinstance(answer, DeliveryError):
             if answer.code is None or (_can_be_said(answer.code) and answer.code >= 400):
                 return Reply.from_error(answer, self.code, self.enhanced)
-        elif isinstance(answer, Failure):
-            return self._failed(answer)
-        _log.error(
-            "{method} gave {answer!r}, which is no outcome: answered 451",
-            method=self.name,
-            answer=answer,
-        )
-        return INTERNAL_ERROR
+            return None
+        return self._failed(answer) if isinstance(answer, Failure) else None
 
-    def _failed(self, failure: Failure) -> Reply:
+    def _failed(self, failure: Failure) -> Reply | None:
         if failure.check(DeliveryError):
-            return self.verdict(failure.value)
+            return self._reply_to(failure.value)
         if failure.check(CancelledError):
             return CANCELLED
         _log.failure("{method} failed{hint}: answered 451", failure, method=self.name, hint=_hint(failure))
@@ -79,6 +89,58 @@ DELIVERY = Question("getDelivery", SENDER_OK, 550, "5.7.1")
 SENDER = Question("validateFrom", SENDER_OK, 550, "5.7.1")
 RECIPIENT = Question("validateTo", RECIPIENT_OK, 550, "5.1.1")
 OUTCOME = Question("deliver", DELIVERED, 554, "5.3.0")
+
+
+def one_for_each(result: Any, count: int) -> Sequence[Any]:
+    """
+    What ``deliver`` gave, as one outcome or awaitable of one for each recipient, however wrong it was.
+
+    :param result: what it returned, or the :class:`~twisted.python.failure.Failure` it ended in.
+    :param count: how many recipients there are.
+    """
+    if isinstance(result, (list, tuple)) and len(result) == count:
+        return result
+    if isinstance(result, Failure):
+        reply = OUTCOME.verdict(result)
+    else:
+        reply = INTERNAL_ERROR
+        _log.error(
+            "deliver gave {result!r} instead of a list of {count} outcomes: answered 451", result=result, count=count
+        )
+        discard(result)
+    return [DeliveryError(reply.code, reply.enhanced, reply.text)] * count
+
+
+def as_result(result: Any) -> Any:
+    """
+    What an application's Deferred gives after us. One that it returns a second time must say the same again, a refusal
+    too, and no failure may be left unhandled.
+
+    :param result: what it gave us.
+    """
+    if not isinstance(result, Failure):
+        return result
+    if isinstance(result.value, DeliveryError):
+        return result.value
+    return DeliveryError(INTERNAL_ERROR.code, INTERNAL_ERROR.enhanced, INTERNAL_ERROR.text)
+
+
+def discard(outcomes: Any) -> None:
+    """
+    What ``deliver`` gave, when nobody waits for it any more: stop what can be stopped.
+
+    :param outcomes: anything.
+    """
+    for outcome in outcomes if isinstance(outcomes, (list, tuple)) else [outcomes]:
+        if isinstance(outcome, CoroutineType):
+            # Only a coroutine that never began does nothing.
+            outcome.close()
+            continue
+        with suppress(RuntimeError):
+            waiting = deferred_of(outcome)
+            if waiting is not None:
+                waiting.addErrback(lambda _: None)
+                cancel(waiting)
 
 
 def _can_be_said(code: object) -> bool:
@@ -99,5 +161,5 @@ def _hint(failure: Failure) -> str:
         "no running event loop",
         "await wasn't used with future",
     ):
-        return " (awaitables of asyncio need Twisted's asyncio reactor, and Deferred.fromFuture around them in a coroutine)"
+        return " (asyncio's need Twisted's asyncio reactor, and in a coroutine Deferred.fromFuture around them)"
     return ""

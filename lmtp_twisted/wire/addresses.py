@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import cached_property
 
 import attrs
 
@@ -48,12 +49,12 @@ class Address:
             local = '"' + _TO_QUOTE.sub(r"\\\1", local) + '"'
         return f"{local}@{self.domain}" if self.domain else local
 
-    @property
+    @cached_property
     def is_ascii(self) -> bool:
         """Whether the address can be used without SMTPUTF8 (RFC 6531 §3.4)."""
         return self.local.isascii() and self.domain.isascii()
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, str]:
         """The same for all spellings of one mailbox: only the domain is blind to case (RFC 5321 §2.4)."""
         return self.local, self.domain.lower()

@@ -44,26 +44,30 @@ class DataDecoder:
         if self._carry:
             data = self._carry + data
             self._carry = b""
+        first = self._first
         # One scan for the common case, a segment in which no line begins with a dot.
         mark = data.find(b"\r\n.")
         if mark >= 0:
             end = data.find(_END, mark)
             if end >= 0:
                 self.rest = data[end + 5 :]
-                data = data[: end + 2]
                 if mark == end:
-                    return data[self._first :] if self._first else data
-        if self.rest is None:
-            data = self._hold_back(data)
-        if mark >= 0:
+                    return data[first : end + 2]
+                data = data[: end + 2]
+            else:
+                data = self._hold_back(data)
             # Inside the content CR LF "." is always followed by something else than CR LF, so one dot goes.
             data = data.replace(b"\r\n.", b"\r\n")
-        if self._first:
-            first, self._first = self._first, max(0, self._first - len(data))
+        else:
+            data = self._hold_back(data)
+        if first:
+            self._first = max(0, first - len(data))
             data = data[first:]
         return data
 
     def _hold_back(self, data: bytes) -> bytes:
+        if not data.endswith(_BEGINNINGS):
+            return data
         for beginning in _BEGINNINGS:
             if data.endswith(beginning):
                 self._carry = beginning

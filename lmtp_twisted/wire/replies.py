@@ -13,7 +13,7 @@ from functools import cached_property
 
 import attrs
 
-from lmtp_twisted.errors import LMTPError
+from lmtp_twisted.errors import LMTPError, is_enhanced
 
 #: Octets of a reply line without its CRLF.
 MAX_TEXT = 510
@@ -33,13 +33,15 @@ def printable(text: str, limit: int = MAX_TEXT) -> str:
         ``\\x{…}`` with the code point in hexadecimal (RFC 6533 §3). Text that is too long is cut, never in the middle
         of such an escape.
     """
-    if not (text.isascii() and text.isprintable()):
-        text = _NOT_PRINTABLE.sub(_escape, text.replace("\r\n", " "))
-    if len(text) <= limit:
-        return text
-    text = text[:limit]
-    opened = text.rfind("\\x{", limit - 10)
-    return text[:opened] if opened > text.rfind("}", limit - 10) else text
+    if text.isascii() and text.isprintable():
+        return text[:limit]
+    # No character becomes shorter than one.
+    text = text[: limit + text.count("\r\n")].replace("\r\n", " ")
+    escaped = _NOT_PRINTABLE.sub(_escape, text)
+    while len(escaped) > limit:
+        text = text[:-1]
+        escaped = _NOT_PRINTABLE.sub(_escape, text)
+    return escaped
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -74,11 +76,15 @@ class Reply:
         :param enhanced: the enhanced status code where it has none and ``code`` is of the same class.
         :param prefix: stands before the error's text.
         """
-        code = error.code or code
-        chosen = error.enhanced if error.enhanced is not None else enhanced
+        chosen = error.enhanced if is_enhanced(error.enhanced) else enhanced
+        if error.code is not None:
+            code = error.code
+        elif is_enhanced(error.enhanced) and error.enhanced.startswith("4"):
+            # Without a code the enhanced one says of which class the refusal is.
+            code = 451
         if chosen is None or chosen[0] != str(code)[0]:
             chosen = DEFAULT_ENHANCED[code // 100]
-        return cls(code, chosen, prefix + (error.text or ("Try again later" if code < 500 else "Refused")))
+        return cls(code, chosen, prefix + (str(error.text) or ("Try again later" if code < 500 else "Refused")))
 
     @cached_property
     def encoded(self) -> bytes:

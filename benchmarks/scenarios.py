@@ -1,0 +1,87 @@
+"""What is compared: each load, which servers take it, and how many times faster than a peer ours has to be."""
+
+from collections.abc import Callable
+
+from attrs import frozen
+
+from benchmarks.load import Load, Measurement, lockstep, pipelined
+from benchmarks.process import Server
+
+NULL = ("library-null", "twistd-null", "smtp-sink", "go-smtp", "smtp-server", "aiosmtpd")
+MAILDIR = ("twistd-maildir", "dovecot")
+
+
+@frozen
+class Scenario:
+    """
+    One load for several servers.
+
+    :param name: for the command line.
+    :param title: for the table.
+    :param generator: what sends it.
+    :param load: what is sent.
+    :param servers: who takes it, as named in :mod:`benchmarks.contenders`; the others are compared with the first.
+    """
+
+    name: str
+    title: str
+    generator: Callable[[Server, Load], Measurement]
+    load: Load
+    servers: tuple[str, ...]
+
+
+@frozen
+class Target:
+    """In this scenario our server has to be so many times as fast as the other one."""
+
+    scenario: str
+    server: str
+    other: str
+    factor: float
+
+
+def _load(recipients: int, *, octets: int = 4096, sessions: int = 10, warmup: int = 2000) -> Load:
+    return Load(sessions=sessions, octets=octets, recipients=recipients, seconds=2.0, warmup=warmup)
+
+
+SCENARIOS = (
+    Scenario("null-1", "4 KiB to 1 recipient, pipelined, forgotten", pipelined, _load(1), NULL),
+    Scenario("null-5", "4 KiB to 5 recipients, pipelined, forgotten", pipelined, _load(5), NULL),
+    Scenario(
+        "null-1mb",
+        "1 MB to 1 recipient, pipelined, forgotten",
+        pipelined,
+        _load(1, octets=1_000_000, sessions=4, warmup=20),
+        NULL,
+    ),
+    Scenario("lockstep", "4 KiB to 1 recipient, lock-step (smtp-source), forgotten", lockstep, _load(1), NULL),
+    Scenario(
+        "maildir-1",
+        "4 KiB to 1 recipient, pipelined, kept in 100 Maildirs",
+        pipelined,
+        _load(1, warmup=200),
+        MAILDIR,
+    ),
+    Scenario(
+        "maildir-5",
+        "4 KiB to 5 recipients, pipelined, kept in 100 Maildirs",
+        pipelined,
+        _load(5, warmup=200),
+        MAILDIR,
+    ),
+)
+
+TARGETS = (
+    Target("null-1", "library-null", "go-smtp", 0.9),
+    Target("null-5", "library-null", "go-smtp", 1.3),
+    Target("null-1mb", "library-null", "go-smtp", 1.6),
+    Target("null-1", "library-null", "smtp-server", 1.6),
+    Target("null-5", "library-null", "smtp-server", 3.0),
+    Target("null-1mb", "library-null", "smtp-server", 1.3),
+    Target("null-1", "library-null", "smtp-sink", 0.5),
+    Target("null-5", "library-null", "smtp-sink", 0.5),
+    Target("null-1", "twistd-null", "library-null", 0.7),
+    Target("null-5", "twistd-null", "library-null", 0.7),
+    Target("maildir-1", "twistd-maildir", "dovecot", 2.0),
+    Target("maildir-5", "twistd-maildir", "dovecot", 4.0),
+)
