@@ -1,0 +1,69 @@
+# make run and make test are all a newcomer needs; both make .venv by themselves.
+
+PYTHON ?= python3
+VENV   ?= .venv
+PORT   ?= 2524
+BIN    := $(VENV)/bin
+
+.PHONY: run test lint types docs check peers bench memory news clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run     the server on 127.0.0.1:$(PORT), mail into Maildirs under ./mail"
+	@echo "make test    the tests"
+	@echo "make check   lint, types and documentation"
+	@echo "make peers   the real peers that some tests and the benchmark need (Debian, as root)"
+	@echo "make bench   the benchmark; make memory: its memory part"
+
+# The marker is younger than the files it was made from, or it is made again.
+$(VENV)/.run: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip 'setuptools>=77' wheel
+	$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+run: $(VENV)/.run
+	@echo "Delivering into Maildirs under ./mail. To send a message, in another terminal:"
+	@echo "    swaks --protocol LMTP --server 127.0.0.1:$(PORT) --from you@example.org --to alice@example.org"
+	@echo "or  $(BIN)/python tools/send-a-message $(PORT)"
+	@echo "then look: ls mail/example.org/alice/new"
+	$(BIN)/twistd -n lmtp --port $(PORT)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+	$(BIN)/mypy benchmarks
+
+docs: $(VENV)/.dev
+	$(BIN)/towncrier build --draft --version next > /dev/null
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+check: lint types docs
+
+peers:
+	tools/install-peers
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks $(ARGS)
+
+memory: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.memory $(ARGS)
+
+news: $(VENV)/.dev
+	$(BIN)/towncrier build
+
+clean:
+	rm -rf $(VENV) docs/_build build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,57 @@
+"""What all tests share: nothing is left behind, and a real peer is there or its absence is said."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from twisted.internet import reactor
+from twisted.logger import LogEvent, globalLogPublisher
+
+#: By peer: the programs it consists of.
+PEERS = {
+    "postfix": ("postfix", "postconf", "smtp-source", "smtp-sink", "sendmail"),
+    "swaks": ("swaks",),
+    "netcat": ("nc",),
+    "dovecot": ("dovecot", "doveconf"),
+    "node": ("node",),
+}
+_SBIN = os.pathsep.join(("/usr/local/sbin", "/usr/sbin", "/sbin"))
+
+
+def _find(program: str) -> str | None:
+    return shutil.which(program, path=os.environ.get("PATH", os.defpath) + os.pathsep + _SBIN)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("peer"):
+        (name,) = marker.args
+        missing = [program for program in PEERS[name] if _find(program) is None]
+        if missing:
+            reason = f"{', '.join(missing)} of {name} not found: make peers installs it"
+            if os.environ.get("LMTP_TWISTED_REQUIRE_PEERS"):
+                pytest.fail(reason)
+            pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    """A delayed call or a failed Deferred that outlives its test is a defect that no assertion has seen."""
+    unhandled: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if "Unhandled error in Deferred" in str(event.get("log_format", "")) and "log_failure" in event:
+            unhandled.append(event["log_failure"].getTraceback())
+
+    before: set[Any] = set(reactor.getDelayedCalls())  # type: ignore[attr-defined]  # the real reactor
+    globalLogPublisher.addObserver(observe)
+    yield
+    globalLogPublisher.removeObserver(observe)
+    left = [call for call in reactor.getDelayedCalls() if call not in before]  # type: ignore[attr-defined]
+    for call in left:
+        call.cancel()
+    assert not left, f"delayed calls were left behind: {left}"
+    assert not unhandled, "\n".join(unhandled)
