@@ -27,7 +27,7 @@ def deferred_of(result: object) -> Deferred[Any] | None:
     :raises RuntimeError: for a future of asyncio, where Twisted does not run on asyncio's loop.
     """
     # All that can be waited for has it, Deferreds and coroutines too; this is asked several times a message.
-    if result is None or not hasattr(result, "__await__"):
+    if result is None or not hasattr(type(result), "__await__"):
         return None
     if isinstance(result, Deferred):
         return result
@@ -40,8 +40,7 @@ def deferred_of(result: object) -> Deferred[Any] | None:
                 "twistd --reactor=asyncio, or asyncioreactor.install()"
             )
         return Deferred.fromFuture(result)
-    assert isinstance(result, Awaitable)
-    return Deferred.fromCoroutine(_wait_for(result))
+    return Deferred.fromCoroutine(_wait_for(result)) if isinstance(result, Awaitable) else None
 
 
 async def _wait_for(result: Awaitable[Any]) -> Any:

@@ -13,10 +13,11 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lmtp_twisted.awaiting import FAILURES, deferred_of
+from lmtp_twisted.awaiting import FAILURES, cancel, deferred_of
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
 from lmtp_twisted.session import SessionInfo
+from lmtp_twisted.verdict import as_result
 
 RecipientCallable = Callable[[IReceivedMessage, Recipient], Any]
 MessageCallable = Callable[[IReceivedMessage], Any]
@@ -108,18 +109,19 @@ class _InTurns:
                 waiting.addBoth(self._ended, place)
         self._is_starting = False
 
-    def _ended(self, result: Any, place: int) -> None:
+    def _ended(self, result: Any, place: int) -> Any:
         self._under_way.pop(place, None)
         self._free += 1
         if not self.outcomes[place].called:
             self.outcomes[place].callback(result)
         self._start()
+        return as_result(result)
 
     def _cancel(self, place: int, _outcome: Deferred[Any]) -> None:
         # One is cancelled only where all are: the message is over, and nothing more may begin.
         self._is_cancelled = True
         if place in self._under_way:
-            self._under_way[place].cancel()
+            cancel(self._under_way[place])
 
 
 @implementer(ILMTPDeliveryFactory)

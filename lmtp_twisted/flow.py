@@ -231,7 +231,11 @@ class HeldLineReceiver(LineReceiver):
         data = b"".join(self._output)
         self._output.clear()
         transport = self.transport
-        if self._sends_at_once and transport.connected and not transport.dataBuffer and not transport._tempDataBuffer:
+        if (
+            self._sends_at_once
+            and transport.connected
+            and not (transport.dataBuffer or transport._tempDataBuffer or transport.TLS)
+        ):
             # Nothing waits before it: send it now. The way through the reactor asks epoll for a writable socket, waits
             # for the next turn and tells epoll again, which is a sixth of the processor time of a small message.
             sent = transport.writeSomeData(data)

@@ -93,7 +93,9 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         self.setTimeout(self._settings.idle_timeout)
         refusal = self.factory.session_started(self)
         if refusal is not None:
-            self._say_and_close(refusal)
+            # Without lingering: there may be any number of these.
+            self.send(refusal.encoded)
+            self.close()
             return
         if self._settings.greeting_delay:
             self.hold(Hold.GREETING)

@@ -68,7 +68,7 @@ class _RoutedDelivery:
         self._session = session
         self._sender: Sender | None = None
         # By backend: its delivery, once its sender is accepted.
-        self._deliveries: dict[Any, Any] = {}
+        self._deliveries: dict[int, Any] = {}
         self._ways: dict[Recipient, Any] = {}
 
     def validateFrom(self, sender: Sender) -> None:
@@ -76,7 +76,7 @@ class _RoutedDelivery:
 
     def validateTo(self, recipient: Recipient) -> Any:
         backend: Any = self._router.backend_for(recipient)
-        delivery = self._deliveries.get(backend)
+        delivery = self._deliveries.get(id(backend))
         if delivery is not None:
             return self._ask(recipient, delivery)
         return go_on(backend.getDelivery(self._session), partial(self._introduce, recipient, backend))
@@ -91,7 +91,7 @@ class _RoutedDelivery:
             if not verdict.is_positive:
                 abort(delivery, "sender refused")
                 return verdict
-            self._deliveries[backend] = delivery
+            self._deliveries[id(backend)] = delivery
             return self._ask(recipient, delivery)
 
         try:

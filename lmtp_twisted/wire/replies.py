@@ -35,13 +35,14 @@ def printable(text: str, limit: int = MAX_TEXT) -> str:
     """
     if text.isascii() and text.isprintable():
         return text[:limit]
-    # No character becomes shorter than one.
-    text = text[: limit + text.count("\r\n")].replace("\r\n", " ")
-    escaped = _NOT_PRINTABLE.sub(_escape, text)
-    while len(escaped) > limit:
-        text = text[:-1]
-        escaped = _NOT_PRINTABLE.sub(_escape, text)
-    return escaped
+    pieces, room = [], limit
+    for character in text[: limit * 2].replace("\r\n", " "):
+        piece = _NOT_PRINTABLE.sub(_escape, character)
+        room -= len(piece)
+        if room < 0:
+            break
+        pieces.append(piece)
+    return "".join(pieces)
 
 
 def _escape(match: re.Match[str]) -> str:
