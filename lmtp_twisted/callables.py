@@ -167,7 +167,7 @@ def _for_each(answer: Any, message: IReceivedMessage) -> Any:
 
 
 def deliveries_of(
-    backend: Any, deliver: RecipientCallable | None, deliver_message: MessageCallable | None
+    backend: Any, deliver: RecipientCallable | None, deliver_message: MessageCallable | None, reactor: Any = None
 ) -> ILMTPDeliveryFactory:
     """
     The delivery factory that an application means.
@@ -176,6 +176,7 @@ def deliveries_of(
         :func:`lmtp_twisted.twisted_mail.adapt` takes.
     :param deliver: a function for each recipient.
     :param deliver_message: a function for each message.
+    :param reactor: where the adapter takes its turns; the global reactor by default.
     :raises TypeError: where not just one of them is given, or it is something else.
     """
     if [backend, deliver, deliver_message].count(None) != 2:
@@ -193,4 +194,4 @@ def deliveries_of(
     # twisted.mail is a heavy import for those who do not use it.
     from lmtp_twisted.twisted_mail import adapt
 
-    return adapt(backend)
+    return adapt(backend, reactor=reactor)

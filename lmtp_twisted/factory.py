@@ -85,7 +85,7 @@ class LMTPFactory(ServerFactory):
             from twisted.internet import reactor
         self.reactor: Any = reactor
         self.settings = settings or Settings()
-        chosen = deliveries_of(backend, deliver, deliverMessage)
+        chosen = deliveries_of(backend, deliver, deliverMessage, reactor)
         self.backend: Any = chosen if policy is None else PolicyFirst(policy, chosen)
         self.connection_policy = connection_policy
         self.observers = tuple(observers)

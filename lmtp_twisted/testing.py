@@ -26,14 +26,7 @@ from lmtp_twisted.factory import LMTPFactory
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage, ISessionObserver
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.spool import Spool
-
-
-class FakeReactor(Clock):
-    """A clock that one turns by hand, for :class:`~lmtp_twisted.factory.LMTPFactory`'s ``reactor``."""
-
-    def callFromThread(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> None:
-        """Call it at once."""
-        function(*arguments, **keywords)
+from lmtp_twisted.threads import use_pool
 
 
 class FakePool:
@@ -81,6 +74,21 @@ class FakePool:
         for function in waiting:
             function()
         return len(waiting)
+
+
+class FakeReactor(Clock):
+    """
+    A clock that one turns by hand, for :class:`~lmtp_twisted.factory.LMTPFactory`'s ``reactor``. What the server gives
+    to a thread runs at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        use_pool(self, FakePool())
+
+    def callFromThread(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> None:
+        """Call it at once."""
+        function(*arguments, **keywords)
 
 
 def fake_spool(reactor: FakeReactor, pool: FakePool | None = None, **limits: Any) -> Spool:

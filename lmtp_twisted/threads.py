@@ -23,6 +23,16 @@ def make_pool(threads: int = THREADS) -> ThreadPool:
     return pool
 
 
+def use_pool(reactor: Any, pool: Any) -> None:
+    """
+    Let a pool be the default one of a reactor. Whoever gives it sees to its end.
+
+    :param reactor: a reactor that has no default pool yet.
+    :param pool: a :class:`~twisted.python.threadpool.ThreadPool` or what stands for one in a test.
+    """
+    _default[reactor] = pool
+
+
 def default_pool(reactor: Any) -> ThreadPool:
     """
     The pool for those who were given none: one for each reactor, stopped when the reactor stops.

@@ -1,0 +1,85 @@
+"""What a backend is given when it is made, and how it comes to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from lmtp_twisted.backends.description import Plugins, find_plugins, parse_description
+from lmtp_twisted.interfaces import ILMTPDeliveryFactory
+
+_log = Logger(namespace="lmtp_twisted")
+
+
+@attrs.define(eq=False)
+class BackendContext:
+    """
+    The surroundings of the backends of one server.
+
+    :ivar reactor: its ``callFromThread`` brings results back.
+    :ivar pool: our thread pool; backends that wait for a disk do it there.
+    :ivar hostname: our name.
+    :ivar spool_directory: where large messages lie; ``None`` is the system's temporary directory.
+    :ivar plugins: the known backends by their type; by default all that Twisted finds.
+    """
+
+    reactor: Any
+    pool: ThreadPool
+    hostname: str
+    spool_directory: str | None = None
+    plugins: Plugins = attrs.field(factory=find_plugins, repr=False)
+    _shutdowns: list[Callable[[], Any]] = attrs.field(factory=list, init=False, repr=False)
+
+    def build(self, description: str) -> ILMTPDeliveryFactory:
+        """
+        Make a backend. Backends that hold others call this with the descriptions of theirs.
+
+        :param description: ``TYPE:ARGUMENT[,key=value…]``.
+        :returns: an :class:`~lmtp_twisted.interfaces.ILMTPDeliveryFactory`.
+        :raises ValueError: with one line that says what is wrong.
+        """
+        parsed = parse_description(description, self.plugins)
+        kind = parsed.plugin.backendType
+        try:
+            backend: ILMTPDeliveryFactory = parsed.plugin.fromDescription(self, parsed.argument, **parsed.options)
+        except Exception as error:
+            raise ValueError(f"{kind}: {_one_line(error)}") from error
+        if not callable(getattr(backend, "getDelivery", None)):
+            raise ValueError(f"{kind}: its plugin made {backend!r}, which gives no deliveries")
+        return backend
+
+    def add_shutdown(self, function: Callable[[], Any]) -> None:
+        """
+        Have something called when the server ends, after the last session and before the pool stops.
+
+        :param function: called without arguments; may return an awaitable.
+        """
+        self._shutdowns.append(function)
+
+    async def _shut_down(self) -> None:
+        while self._shutdowns:
+            function = self._shutdowns.pop()
+            try:
+                await maybeDeferred(function)
+            except Exception:
+                _log.failure("a backend did not shut down cleanly")
+
+    def shut_down(self) -> Deferred[None]:
+        """
+        Call what was added, the latest first, each when the one before is done. A failure is logged and the rest goes
+        on.
+
+        :returns: fires when all are done.
+        """
+        return Deferred.fromCoroutine(self._shut_down())
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    # The text of these is written for people; that of others says little without their name.
+    return text if isinstance(error, (ValueError, OSError)) and text else f"{type(error).__name__}: {text}"

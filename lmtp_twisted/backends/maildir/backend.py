@@ -1,0 +1,202 @@
+"""The backend: which mailbox, whether it exists, and what became of the message. It runs in the reactor thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from lmtp_twisted.backends.context import BackendContext
+from lmtp_twisted.backends.description import YES_OR_NO, choose
+from lmtp_twisted.backends.maildir.commit import Filer
+from lmtp_twisted.backends.maildir.directories import Mailboxes
+from lmtp_twisted.backends.maildir.job import Job, Names
+from lmtp_twisted.backends.maildir.lanes import Lane
+from lmtp_twisted.backends.maildir.lines import Newlines
+from lmtp_twisted.backends.maildir.naming import Case, Layout, Naming
+from lmtp_twisted.backends.maildir.refusals import refusal_of
+from lmtp_twisted.envelope import Recipient, Sender
+from lmtp_twisted.errors import DeliveryError, TemporaryFailure
+from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
+from lmtp_twisted.session import SessionInfo
+from lmtp_twisted.settings import Settings
+from lmtp_twisted.threads import default_pool
+
+_log = Logger(namespace="lmtp_twisted")
+
+#: Messages that may wait, and octets of them in memory, before new ones are put off.
+MOST_WAITING = 1000
+MOST_OCTETS = 256 * 1024 * 1024
+
+
+@implementer(ILMTPDeliveryFactory, ILMTPDelivery)
+class MaildirBackend:
+    """
+    Stores messages in Maildirs. Its own delivery, since it keeps nothing of a message before ``deliver``::
+
+        factory = LMTPFactory(backend=MaildirBackend("/srv/mail"))
+
+    A recipient without a domain, such as ``<Postmaster>``, has its mailbox in the domain ``hostname``. Names are in
+    Unicode's normal form C. Below the directory no symbolic link is followed. A mailbox is its directory: ``tmp``,
+    ``new`` and ``cur`` are made in it where they are missing.
+
+    :param directory: where the mailboxes are; it may hold ``{local}`` and ``{domain}``, without any of them
+        ``/{domain}/{local}`` is added. A relative one is below the current directory of now.
+    :param create: whether a missing mailbox is made; else its recipient does not exist.
+    :param case: of local parts.
+    :param newlines: of the files.
+    :param fsync: whether to wait for the disk. Without it a loss of power loses mail that was answered with 250.
+    :param hostname: our name; that of the machine by default.
+    :param reactor: the global reactor by default.
+    :param pool: by default the one that factories without a spool of their own use.
+    :raises ValueError: where the directory makes no sense.
+    :raises OSError: where the directory does not exist or cannot be made, or cannot be written to.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        *,
+        create: bool = True,
+        case: Case = Case.FOLD,
+        newlines: Newlines = Newlines.LF,
+        fsync: bool = True,
+        hostname: str | None = None,
+        reactor: Any = None,
+        pool: ThreadPool | None = None,
+    ) -> None:
+        if reactor is None:
+            from twisted.internet import reactor
+        hostname = hostname or Settings().hostname
+        layout = Layout.parse(directory)
+        self._reactor: Any = reactor
+        self._pool = pool or default_pool(reactor)
+        self._naming = Naming(layout.parts, case, hostname)
+        self._create = create
+        self._mailboxes = Mailboxes(layout.root, create=create, fsync=fsync)
+        self._mailboxes.make_root()
+        filer = Filer(self._mailboxes, hostname, newlines, fsync)
+        # Large messages have threads of their own: nobody waits behind 100 MB.
+        self._lane = Lane(self._reactor, self._pool, filer.file, self._answer, threads=4, jobs=16)
+        self._large_lane = Lane(self._reactor, self._pool, filer.file, self._answer, threads=2)
+        self._waiting = 0
+        self._octets = 0
+        self._idle: list[Deferred[None]] = []
+
+    def getDelivery(self, session: SessionInfo) -> MaildirBackend:
+        """
+        This object.
+
+        :raises lmtp_twisted.errors.TemporaryFailure: ``451 4.3.2`` while too much waits.
+        """
+        if self._waiting >= MOST_WAITING or self._octets >= MOST_OCTETS:
+            raise TemporaryFailure("Too busy, try again later", enhanced="4.3.2")
+        return self
+
+    def validateFrom(self, sender: Sender) -> None:
+        """Accept."""
+
+    def validateTo(self, recipient: Recipient) -> Deferred[None] | None:
+        """
+        Accept who has a mailbox or can have one.
+
+        :raises lmtp_twisted.errors.PermanentFailure: ``553 5.1.3`` where no mailbox can have the name, ``550 5.1.1``
+            where it does not exist.
+        """
+        names = self._naming.mailbox_of(recipient.address)
+        if self._create or self._mailboxes.knows(names):
+            return None
+        found = deferToThreadPool(self._reactor, self._pool, self._mailboxes.check, names)
+        return found.addErrback(self._not_found, names)
+
+    def _not_found(self, failure: Failure, names: Names) -> None:
+        assert failure.value is not None
+        raise self._refusal(failure.value, names)
+
+    def deliver(self, message: IReceivedMessage) -> Deferred[list[Any]]:
+        """Store it, in the next batch."""
+        job = Job(message, [self._mailbox_of(recipient) for recipient in message.recipients])
+        self._waiting += 1
+        self._octets += job.weight
+        (self._lane if message.inMemory else self._large_lane).put(job)
+        return job.done
+
+    def _mailbox_of(self, recipient: Recipient) -> Names | Exception:
+        try:
+            return self._naming.mailbox_of(recipient.address)
+        except DeliveryError as error:
+            return error
+
+    def aborted(self, reason: str) -> None:
+        """Nothing was reserved."""
+
+    def _answer(self, job: Job) -> None:
+        self._waiting -= 1
+        self._octets -= job.weight
+        for names, error in job.errors.items():
+            job.errors[names] = self._refusal(error, names)
+        if not job.is_cancelled:
+            job.done.callback(job.outcomes())
+        elif job.filed:
+            _log.warn(
+                "{id}: filed just before it was cancelled, so it may come once more into {mailboxes}",
+                id=job.message.id,
+                mailboxes=sorted("/".join(names) for names in job.filed),
+            )
+        if not self._waiting:
+            idle, self._idle = self._idle, []
+            for deferred in idle:
+                deferred.callback(None)
+
+    def _refusal(self, error: BaseException, names: Names) -> DeliveryError:
+        refusal = refusal_of(error)
+        if isinstance(error, OSError):
+            _log.error("mailbox {mailbox}: {error}", mailbox="/".join(names), error=error)
+        elif refusal is not error:
+            _log.failure("mailbox {mailbox}", Failure(error), mailbox="/".join(names))
+        return refusal
+
+    def shut_down(self) -> Deferred[None]:
+        """
+        Wait for what is under way and close what is open. The backend can still be used afterwards.
+
+        :returns: fires when nothing waits any more.
+        """
+        idle: Deferred[None] = succeed(None)
+        if self._waiting:
+            idle = Deferred()
+            self._idle.append(idle)
+        return idle.addCallback(lambda _: self._mailboxes.close())
+
+
+_CASES = {case.value: case for case in Case}
+_NEWLINES = {newlines.value: newlines for newlines in Newlines}
+
+
+def from_description(
+    context: BackendContext,
+    argument: str,
+    *,
+    create: str = "yes",
+    case: str = "fold",
+    newlines: str = "lf",
+    fsync: str = "yes",
+) -> MaildirBackend:
+    """``maildir:DIRECTORY``"""
+    backend = MaildirBackend(
+        argument,
+        create=choose("create", create, YES_OR_NO),
+        case=choose("case", case, _CASES),
+        newlines=choose("newlines", newlines, _NEWLINES),
+        fsync=choose("fsync", fsync, YES_OR_NO),
+        hostname=context.hostname,
+        reactor=context.reactor,
+        pool=context.pool,
+    )
+    context.add_shutdown(backend.shut_down)
+    return backend

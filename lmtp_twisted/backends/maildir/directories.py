@@ -1,0 +1,206 @@
+"""
+Mailboxes as open directories. Their methods block: they are for threads, but for :meth:`Mailboxes.knows`.
+
+Below the root no symbolic link is ever followed: who may write in a mailbox cannot lead our files elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from lmtp_twisted.backends.maildir.refusals import no_such_mailbox
+
+#: Mailboxes that are held open at the most, where the process may have so many files.
+MOST_OPEN = 512
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_INSIDE = _DIRECTORY | os.O_NOFOLLOW
+_FOLDERS = ("tmp", "new", "cur")
+
+
+class Mailbox:
+    """
+    A Maildir whose directories are open. They are closed with the last reference to it, so nobody's descriptor is
+    closed, and its number given to another file, while it is in use.
+
+    :ivar path: of ``new``, for logs and to see whether it is still this one.
+    :ivar tmp: descriptor of ``tmp``.
+    :ivar new: descriptor of ``new``.
+    :ivar device: of ``new``: files are linked only within one.
+    """
+
+    __slots__ = ("_inode", "_seen", "device", "new", "path", "tmp")
+
+    def __init__(self, path: str, directory: int) -> None:
+        self.tmp = self.new = -1
+        self.path = f"{path}/new"
+        self.tmp = os.open("tmp", _INSIDE, dir_fd=directory)
+        self.new = os.open("new", _INSIDE, dir_fd=directory)
+        status = os.fstat(self.new)
+        self.device = status.st_dev
+        self._inode = status.st_ino
+        self._seen = time.monotonic()
+
+    def is_current(self, now: float) -> bool:
+        """
+        Whether it is still in its place: not renamed, not hidden by a mount. Looked up once a second.
+
+        :param now: seconds of :func:`time.monotonic`.
+        """
+        if now - self._seen < 1.0:
+            return True
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return False
+        self._seen = now
+        return status.st_ino == self._inode and status.st_dev == self.device
+
+    def __del__(self) -> None:
+        for descriptor in (self.tmp, self.new):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+class Mailboxes:
+    """
+    The mailboxes below a directory. A mailbox is named by the names that lead to it from there, which
+    :class:`~lmtp_twisted.backends.maildir.naming.Naming` gives.
+
+    :param root: the directory.
+    :param create: whether a missing mailbox is made.
+    :param fsync: whether what is made must survive a loss of power.
+    :param most: how many are held open; by default as the limit of open files allows.
+    """
+
+    def __init__(self, root: str, *, create: bool, fsync: bool, most: int | None = None) -> None:
+        self._root = root
+        self._create = create
+        self._fsync = fsync
+        self._most = _most_open() if most is None else most
+        self._open: OrderedDict[tuple[str, ...], Mailbox] = OrderedDict()
+        self._lock = threading.Lock()
+        # Held while directories are made: who finds one there knows that it is also on disk.
+        self._making = threading.Lock()
+
+    def make_root(self) -> None:
+        """
+        Make the root where it is missing and may be made, and see whether we can write there.
+
+        :raises OSError: where it is not a directory, cannot be made or cannot be written to.
+        """
+        if self._create:
+            self._make_path(self._root)
+        os.close(os.open(self._root, _DIRECTORY))
+        if not os.access(self._root, os.W_OK | os.X_OK):
+            raise PermissionError(f"cannot write to {self._root!r}")
+
+    def _make_path(self, path: str) -> None:
+        if os.path.isdir(path):
+            return
+        parent = os.path.dirname(path)
+        self._make_path(parent)
+        descriptor = os.open(parent, _DIRECTORY)
+        try:
+            self._make(descriptor, [os.path.basename(path)])
+        finally:
+            os.close(descriptor)
+
+    def knows(self, names: tuple[str, ...]) -> bool:
+        """Whether it was there when it was last used. Does not block."""
+        return names in self._open
+
+    def check(self, names: tuple[str, ...]) -> None:
+        """
+        :raises lmtp_twisted.errors.PermanentFailure: where it does not exist and is not to be made.
+        :raises OSError: where that cannot be found out.
+        """
+        os.close(self._enter(names, create=False))
+
+    def open(self, names: tuple[str, ...], *, anew: bool = False) -> Mailbox:
+        """
+        :param anew: look for it on disk even if it is open: what was open turned out to be gone.
+        :returns: the mailbox, made where it has to be.
+        :raises lmtp_twisted.errors.PermanentFailure: where it does not exist and is not to be made.
+        :raises OSError: where it cannot be opened or made.
+        """
+        with self._lock:
+            mailbox = self._open.get(names)
+            if mailbox is not None:
+                self._open.move_to_end(names)
+        if mailbox is not None and not anew and mailbox.is_current(time.monotonic()):
+            return mailbox
+        try:
+            with self._making:
+                mailbox = self._open_anew(names)
+        except BaseException:
+            with self._lock:
+                self._open.pop(names, None)
+            raise
+        with self._lock:
+            self._open[names] = mailbox
+            self._open.move_to_end(names)
+            if len(self._open) > self._most:
+                self._open.popitem(last=False)
+        return mailbox
+
+    def close(self) -> None:
+        """Hold none open any more."""
+        with self._lock:
+            self._open.clear()
+
+    def _open_anew(self, names: tuple[str, ...]) -> Mailbox:
+        directory = self._enter(names, create=self._create)
+        try:
+            missing = [name for name in _FOLDERS if not _is_there(directory, name)]
+            if missing:
+                # A mailbox is its directory: what it lacks is made even where mailboxes are not.
+                self._make(directory, missing)
+            return Mailbox("/".join((self._root, *names)), directory)
+        finally:
+            os.close(directory)
+
+    def _enter(self, names: tuple[str, ...], *, create: bool) -> int:
+        """A descriptor of the mailbox's directory."""
+        # Where the root itself is missing, the disk is not there: that is no answer about a mailbox.
+        directory = os.open(self._root, _DIRECTORY)
+        for name in names:
+            parent = directory
+            try:
+                if create and not _is_there(parent, name):
+                    self._make(parent, [name])
+                directory = os.open(name, _INSIDE, dir_fd=parent)
+            except FileNotFoundError:
+                if create:
+                    raise
+                raise no_such_mailbox() from None
+            finally:
+                os.close(parent)
+        return directory
+
+    def _make(self, parent: int, names: Sequence[str]) -> None:
+        for name in names:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=parent)
+        if self._fsync:
+            os.fsync(parent)
+
+
+def _is_there(directory: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _most_open() -> int:
+    # Two descriptors each, and most of the process's are for its sessions.
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_OPEN if limit == resource.RLIM_INFINITY else max(8, min(MOST_OPEN, limit // 8))

@@ -1,0 +1,60 @@
+"""One message that waits to be filed: made and answered in the reactor thread, filed by another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from lmtp_twisted.backends.maildir.refusals import refusal_of
+from lmtp_twisted.interfaces import IReceivedMessage
+
+#: A mailbox: the names of the directories that lead to it from the root.
+Names = tuple[str, ...]
+
+
+class Job:
+    """
+    A message and its mailboxes, each once whatever the spelling of its recipients.
+
+    :param message: the message.
+    :param recipients: for each of its recipients the mailbox, or the refusal of a name that none can have.
+
+    :ivar mailboxes: the distinct mailboxes.
+    :ivar filed: those that have the message, and will have it after a loss of power.
+    :ivar errors: for others, why not.
+    :ivar is_cancelled: nobody waits any more: file nothing. Set in the reactor thread, looked at before linking.
+    :ivar done: fires with the outcomes, one for each recipient.
+    """
+
+    __slots__ = ("_recipients", "done", "errors", "filed", "is_cancelled", "mailboxes", "message")
+
+    def __init__(self, message: IReceivedMessage, recipients: Sequence[Names | Exception]) -> None:
+        self.message = message
+        self._recipients = recipients
+        self.mailboxes = tuple(dict.fromkeys(names for names in recipients if isinstance(names, tuple)))
+        self.filed: set[Names] = set()
+        self.errors: dict[Names, Exception] = {}
+        self.is_cancelled = False
+        self.done: Deferred[list[Any]] = Deferred(self._cancel)
+
+    def _cancel(self, _done: Deferred[list[Any]]) -> None:
+        self.is_cancelled = True
+
+    @property
+    def weight(self) -> int:
+        """Octets that it holds in memory."""
+        size: int = self.message.size if self.message.inMemory else 0
+        return size
+
+    def outcomes(self) -> list[Any]:
+        """For each recipient ``None``, or the exception that says why its mailbox does not have the message."""
+        return [self._outcome(names) for names in self._recipients]
+
+    def _outcome(self, names: Names | Exception) -> Exception | None:
+        if isinstance(names, Exception):
+            return names
+        if names in self.filed:
+            return None
+        return self.errors.get(names) or refusal_of(RuntimeError())

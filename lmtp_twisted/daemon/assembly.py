@@ -1,0 +1,189 @@
+"""
+The server, put together from its command line.
+
+All that can be wrong is found here, before ``twistd`` becomes a daemon: later it would be a traceback in a log that
+nobody reads yet.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from contextlib import ExitStack
+from typing import Any
+
+from twisted.python.threadpool import ThreadPool
+
+from lmtp_twisted.backends.context import BackendContext
+from lmtp_twisted.daemon.journal import Journal
+from lmtp_twisted.daemon.listening import ListenDescription, make_endpoint, read_description, try_to_listen
+from lmtp_twisted.daemon.logs import Log, WrittenLog
+from lmtp_twisted.daemon.options import DEFAULT_BACKEND, DEFAULT_PORT, Options, fatal, installed_version
+from lmtp_twisted.daemon.service import LMTPService
+from lmtp_twisted.daemon.writer import LineWriter
+from lmtp_twisted.factory import LMTPFactory
+from lmtp_twisted.interfaces import ILMTPDeliveryFactory
+from lmtp_twisted.routing import Router
+from lmtp_twisted.settings import Settings
+from lmtp_twisted.spool import Spool
+from lmtp_twisted.threads import THREADS
+
+_PASSWORD = re.compile(r"(://[^/:@\s]*:)[^/@\s]+@")
+_STDOUT = 1
+# Where large messages lie: /tmp is memory on many systems, and they are there to save memory.
+_ON_DISK = "/var/tmp"  # noqa: S108  # only files without a name are made there
+
+
+def assemble(options: Options) -> LMTPService:
+    """
+    :param options: the parsed command line.
+    :returns: the server, not started.
+    :raises SystemExit: where it could not start as it was told; see :func:`~lmtp_twisted.daemon.options.fatal`.
+    """
+    # Not earlier: twistd's --reactor has been heeded by now.
+    from twisted.internet import reactor
+
+    try:
+        return _assemble(options, reactor)
+    except ValueError as error:
+        raise fatal(error)
+
+
+def _assemble(options: Options, reactor: Any) -> LMTPService:
+    settings = _settings(options)
+    log = _open_log(options)
+    _enter_directory(options.parent)
+    endpoints = _endpoints(options, reactor)
+    # Its threads start with the service: none survives the fork of a daemon.
+    pool = ThreadPool(minthreads=0, maxthreads=THREADS, name="lmtp")
+    directory = _spool_directory(options["spool"])
+    context = BackendContext(reactor=reactor, pool=pool, hostname=settings.hostname, spool_directory=directory)
+    factory = LMTPFactory(
+        backend=_backend(options, context),
+        settings=settings,
+        observers=[Journal(log)] if log.has("info") else [],
+        reactor=reactor,
+        spool=Spool(reactor, pool, directory),
+    )
+    return LMTPService(
+        reactor=reactor,
+        factory=factory,
+        endpoints=endpoints,
+        pool=pool,
+        context=context,
+        log=log,
+        drain_timeout=options["drain-timeout"],
+        facts=_facts(options, settings),
+    )
+
+
+def _settings(options: Options) -> Settings:
+    try:
+        return Settings(**options.chosen_settings)
+    except ValueError as error:
+        # Each option was accepted by itself; what is left is the name of this machine.
+        raise ValueError(f"{error}: give another")
+
+
+def _open_log(options: Options) -> Log:
+    """Ours, unless twistd was told to use another kind; where it goes is for twistd's options to say."""
+    level, parent = options["log-level"], options.parent
+    if parent is None or "logfile" not in parent or parent.get("logger") or parent.get("syslog"):
+        return Log(level)
+    path, is_daemon = parent["logfile"], not parent.get("nodaemon")
+    if path == "-" and is_daemon:
+        raise ValueError("a daemon cannot log to standard output: give --logfile FILE, or -n")
+    if path == "-" or not (path or is_daemon):
+        return WrittenLog(level, LineWriter(descriptor=_STDOUT))
+    path = path or "twistd.log"
+    try:
+        return WrittenLog(level, LineWriter(path))
+    except OSError as error:
+        raise ValueError(f"--logfile {path}: {error.strerror}")
+
+
+def _enter_directory(parent: Any) -> None:
+    """
+    twistd's ``--rundir`` now instead of later, so that relative paths are tried where they will be used. Under
+    ``--chroot`` that place cannot be known.
+    """
+    if parent is None or "rundir" not in parent or parent.get("chroot"):
+        return
+    directory = os.path.abspath(parent["rundir"])
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise ValueError(f"--rundir {directory}: {error.strerror}")
+    parent["rundir"] = directory
+
+
+def _endpoints(options: Options, reactor: Any) -> list[Any]:
+    wanted: list[tuple[str, ListenDescription]] = []
+    number = options["port"]
+    if number is None and not options["listen"]:
+        number = DEFAULT_PORT
+    if number is not None:
+        wanted.append((f"--port {number}", read_description(f"tcp:{number}:interface=127.0.0.1")))
+    endpoints = []
+    with ExitStack() as tried:
+        for text in options["listen"]:
+            try:
+                wanted.append((f"--listen {text}", read_description(text)))
+            except ValueError as error:
+                raise ValueError(f"--listen {text}: {error}")
+        for option, description in wanted:
+            try:
+                endpoints.append(make_endpoint(reactor, description))
+                try_to_listen(description, tried)
+            except OSError as error:
+                raise ValueError(f"{option}: {error.strerror or error}")
+            except ValueError as error:
+                raise ValueError(f"{option}: {error}")
+    return endpoints
+
+
+def _spool_directory(given: str | None) -> str:
+    if given is None:
+        given = os.environ.get("TMPDIR") or (_ON_DISK if os.path.isdir(_ON_DISK) else tempfile.gettempdir())
+    directory = os.path.abspath(given)
+    try:
+        with tempfile.TemporaryFile(dir=directory):
+            return directory
+    except OSError as error:
+        raise ValueError(f"--spool {directory}: {error.strerror}")
+
+
+def _backend(options: Options, context: BackendContext) -> ILMTPDeliveryFactory:
+    default = _build(context, "--backend", options["backend"] or DEFAULT_BACKEND)
+    if not options["route"]:
+        return default
+    routes = [(pattern, _build(context, f"--route {pattern}", text)) for pattern, text in options["route"]]
+    try:
+        return Router(routes, default)
+    except ValueError as error:
+        raise ValueError(f"--route: {error}")
+
+
+def _build(context: BackendContext, option: str, description: str) -> ILMTPDeliveryFactory:
+    try:
+        return context.build(description)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}")
+
+
+def _facts(options: Options, settings: Settings) -> list[str]:
+    """What the log says of how the server was started."""
+    backend = options["backend"]
+    facts = [
+        f"lmtp-twisted {installed_version()} as {settings.hostname}",
+        f"backend {_without_passwords(backend)}"
+        if backend
+        else f"backend {DEFAULT_BACKEND} (the default) in {os.getcwd()}",
+    ]
+    facts += [f"route {pattern}={_without_passwords(text)}" for pattern, text in options["route"]]
+    return facts
+
+
+def _without_passwords(description: str) -> str:
+    return _PASSWORD.sub(r"\1...@", description)

@@ -1,0 +1,73 @@
+"""What became of each message, and who came and went, as lines of the log."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from zope.interface import implementer
+
+from lmtp_twisted.daemon.lines import one_line
+from lmtp_twisted.daemon.logs import Log
+from lmtp_twisted.envelope import Envelope, Outcome
+from lmtp_twisted.interfaces import ISessionObserver
+from lmtp_twisted.session import SessionInfo
+from lmtp_twisted.wire.addresses import Address
+
+
+@implementer(ISessionObserver)
+class Journal:
+    """
+    One line for each final reply at ``info``, and for each session's start and end at ``debug``::
+
+        f3k9z2q1a0x7c4.1.1 from=<a@example.net> to=<b@example.org> size=4096 seconds=0.003 reply=250 2.0.0 Delivered
+
+    The first word is the id that stands in the reply; the text of the reply comes last, since it may hold anything.
+
+    :param log: which of these it has is asked once.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._say = log.say
+        self._has_deliveries = log.has("info")
+        self._has_sessions = log.has("debug")
+
+    def sessionStarted(self, session: SessionInfo) -> None:
+        """See :class:`~lmtp_twisted.interfaces.ISessionObserver`."""
+        if self._has_sessions:
+            self._say("debug", f"{session.id} session started, peer={one_line(session.peer_name)}")
+
+    def sessionSecured(self, session: SessionInfo) -> None:
+        """Not in the log: it shows in the Received line."""
+
+    def sessionAuthenticated(self, session: SessionInfo) -> None:
+        """Not in the log: it shows in the Received line."""
+
+    def transactionEnded(self, session: SessionInfo, envelope: Envelope, outcomes: tuple[Outcome, ...]) -> None:
+        """See :class:`~lmtp_twisted.interfaces.ISessionObserver`."""
+        if not (outcomes and self._has_deliveries):
+            return
+        sender = _name(envelope.sender.address)
+        # What went over the wire is printable ASCII, and the replies that come again and again keep it.
+        self._say(
+            "info",
+            *[
+                f"{outcome.reply_id} from=<{sender}> to=<{_name(outcome.recipient.address)}> size={outcome.size} "
+                f"seconds={outcome.seconds:.3f} reply={str(outcome.reply.encoded[:-2], 'ascii')}"
+                for outcome in outcomes
+            ],
+        )
+
+    def sessionEnded(self, session: SessionInfo) -> None:
+        """See :class:`~lmtp_twisted.interfaces.ISessionObserver`."""
+        if self._has_sessions:
+            self._say("debug", f"{session.id} session ended")
+
+
+def _name(address: Address | None) -> str:
+    return "" if address is None else _spelled(address.local, address.domain)
+
+
+# The same addresses come again and again, and hashing two strings costs less than hashing an Address.
+@lru_cache(maxsize=4096)
+def _spelled(local: str, domain: str) -> str:
+    return one_line(str(Address(local, domain)))

@@ -1,0 +1,166 @@
+"""
+Where the server listens: endpoint descriptions as ``--listen`` takes them, read and tried before the daemon starts.
+
+The descriptions are Twisted's (:func:`twisted.internet.endpoints.serverFromString`), so plugins of other packages work
+too. Added here: port 25 is refused (RFC 2033 §5), a Unix socket is for its owner and group only, and the backlog holds
+more than a moment's connections.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import stat
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import attrs
+from twisted.internet.endpoints import serverFromString
+from twisted.python.lockfile import FilesystemLock
+
+from lmtp_twisted.daemon.options import port
+
+# The order of the positional arguments of Twisted's own endpoint types.
+_POSITIONS = {
+    "tcp": ("port", "interface", "backlog"),
+    "tcp6": ("port", "backlog", "interface"),
+    "ssl": ("port", "privateKey", "certKey", "sslmethod", "interface", "backlog"),
+    "unix": ("address", "mode", "backlog", "lockfile"),
+}
+_DEFAULTS = {
+    "tcp": {"backlog": "1024"},
+    "tcp6": {"backlog": "1024"},
+    "ssl": {"backlog": "1024"},
+    "unix": {"mode": "660", "backlog": "1024"},
+}
+_EXAMPLES = {"unix": "/run/lmtp.sock"}
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_KEYWORD = re.compile(r"((?:[^\\=]|\\.)*)=(.*)", re.DOTALL)
+
+
+@attrs.frozen
+class ListenDescription:
+    """
+    :ivar text: the description, with our defaults where it said nothing.
+    :ivar kind: its type, such as ``tcp``.
+    :ivar values: its arguments by name, where it is a type of Twisted's; else empty.
+    """
+
+    text: str
+    kind: str
+    values: dict[str, str]
+
+
+def read_description(text: str) -> ListenDescription:
+    """
+    :param text: such as ``unix:/run/lmtp.sock`` or ``tcp:2524:interface=192.0.2.1``.
+    :raises ValueError: for port 25. What else is wrong with it is for Twisted to say.
+    """
+    kind, *arguments = _fields(text)
+    kind = kind.lower()
+    # A header of the PROXY protocol before that of another endpoint.
+    if kind == "haproxy":
+        inner = read_description(text[len("haproxy:") :])
+        return attrs.evolve(inner, text=f"haproxy:{inner.text}")
+    names = _POSITIONS.get(kind, ())
+    values: dict[str, str] = {}
+    positional = 0
+    for argument in arguments:
+        match = _KEYWORD.fullmatch(argument)
+        if match is not None:
+            values[_plain(match[1])] = _plain(match[2])
+        elif positional < len(names):
+            values[names[positional]] = _plain(argument)
+            positional += 1
+    if names and not values.get(names[0]):
+        raise ValueError(f"its {names[0]} is missing, as in {kind}:{_EXAMPLES.get(kind, 2524)}")
+    if "port" in values:
+        port(values["port"])
+    for name, value in _DEFAULTS.get(kind, {}).items():
+        if name not in values:
+            values[name] = value
+            text += f":{name}={value}"
+    return ListenDescription(text, kind, values if names else {})
+
+
+def _fields(text: str) -> list[str]:
+    """What stands between colons, its escapes kept."""
+    fields = [""]
+    characters = iter(text)
+    for character in characters:
+        if character == "\\":
+            fields[-1] += character + next(characters, "")
+        elif character == ":":
+            fields.append("")
+        else:
+            fields[-1] += character
+    return fields
+
+
+def _plain(field: str) -> str:
+    return _ESCAPED.sub(r"\1", field)
+
+
+def make_endpoint(reactor: Any, description: ListenDescription) -> Any:
+    """
+    :returns: an :class:`~twisted.internet.interfaces.IStreamServerEndpoint`.
+    :raises ValueError: where Twisted does not take the description.
+    """
+    try:
+        return serverFromString(reactor, description.text)
+    except ImportError as error:
+        raise ValueError(f"a package is missing: {error}")
+    except (OSError, ValueError) as error:
+        raise ValueError(str(error))
+    except Exception as error:
+        raise ValueError(f"not an endpoint description ({error})")
+
+
+def try_to_listen(description: ListenDescription, tried: ExitStack) -> None:
+    """
+    Listen for a moment, as Twisted will. Types that are not Twisted's own are not tried.
+
+    :param tried: ends the moment, so that what is tried next meets what was tried before.
+    :raises OSError: where it cannot be done.
+    """
+    values = description.values
+    if description.kind == "unix":
+        _try_unix(values["address"], tried)
+    elif "port" in values:
+        _try_tcp(values.get("interface", ""), int(values["port"]), description.kind == "tcp6", tried)
+
+
+def _try_tcp(interface: str, number: int, is_ipv6: bool, tried: ExitStack) -> None:
+    family = socket.AF_INET6 if is_ipv6 or ":" in interface else socket.AF_INET
+    (_, _, _, _, address), *_ = socket.getaddrinfo(
+        interface or None, number, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    listener = tried.enter_context(socket.socket(family, socket.SOCK_STREAM))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(address)
+    listener.listen(1)
+
+
+def _try_unix(path: str, tried: ExitStack) -> None:
+    """
+    A socket that nobody listens on any more is removed, whoever left it; Twisted does so only with its own lock file.
+    """
+    lock = FilesystemLock(f"{path}.lock")
+    if not lock.lock():
+        raise OSError(f"in use by process {os.readlink(f'{path}.lock')}")
+    tried.callback(lock.unlock)
+    if os.path.lexists(path):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise FileExistsError(f"there is a file {path} that is not a socket")
+        with socket.socket(socket.AF_UNIX) as client, suppress(ConnectionRefusedError):
+            # Not blocking: a server that is busy keeps its clients waiting here.
+            client.setblocking(False)
+            with suppress(BlockingIOError):
+                client.connect(path)
+            raise OSError("another server listens there")
+        os.unlink(path)
+    listener = tried.enter_context(socket.socket(socket.AF_UNIX))
+    listener.bind(path)
+    tried.callback(os.unlink, path)
+    listener.listen(1)

@@ -1,0 +1,192 @@
+"""The server as a service of Twisted: how it starts, and how it comes to its end without losing a reply."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from threading import Thread
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from lmtp_twisted.backends.context import BackendContext
+from lmtp_twisted.daemon.logs import Log
+from lmtp_twisted.factory import LMTPFactory
+
+_log = Logger(namespace="lmtp_twisted")
+
+# What logrotate and its like send: the first is the custom of daemons, the second twistd's.
+_REOPEN = (signal.SIGHUP, signal.SIGUSR1)
+
+
+class LMTPService(Service):
+    """
+    Starts in two steps: listening, which may need privileges, and the rest after twistd gave them up. Stops in order:
+    ports, sessions, backends, threads, log; each has to be done before the next can go.
+
+    :param reactor: the reactor.
+    :param factory: the sessions.
+    :param endpoints: where to listen.
+    :param pool: the threads; not started yet.
+    :param context: the backends.
+    :param log: the log.
+    :param drain_timeout: seconds that sessions get to finish, and backends and threads after them.
+    :param facts: what to say in the log at the start.
+    """
+
+    def __init__(
+        self,
+        *,
+        reactor: Any,
+        factory: LMTPFactory,
+        endpoints: Sequence[Any],
+        pool: ThreadPool,
+        context: BackendContext,
+        log: Log,
+        drain_timeout: float,
+        facts: Sequence[str],
+    ) -> None:
+        self._reactor = reactor
+        self.factory = factory
+        self._endpoints = endpoints
+        self._pool = pool
+        self._context = context
+        self._log = log
+        self._drain_timeout = drain_timeout
+        self._facts = facts
+        self._listening: list[Deferred[Any]] = []
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def setServiceParent(self, parent: Any) -> None:
+        """twistd takes the log from the application, unless its options name another."""
+        super().setServiceParent(parent)
+        if isinstance(parent, Componentized) and ILogObserver.providedBy(self._log):
+            parent.setComponent(ILogObserver, self._log)
+
+    # The start
+
+    def privilegedStartService(self) -> None:
+        """
+        Listen.
+
+        :raises twisted.internet.error.CannotListenError: where a port was taken since it was tried.
+        """
+        super().privilegedStartService()
+        for fact in self._facts:
+            _log.info("{fact}", fact=fact)
+        for endpoint in self._endpoints:
+            self._listen(endpoint)
+
+    def _listen(self, endpoint: Any) -> None:
+        failures: list[Failure] = []
+        waiting = endpoint.listen(self.factory)
+        self._listening.append(waiting)
+        waiting.addCallback(_listens).addErrback(failures.append)
+        if failures:
+            failures[0].raiseException()
+        # An endpoint that takes its time fails where nobody is left to raise to.
+        waiting.addCallback(lambda port: self._too_late(failures[0]) if failures else port)
+
+    def _too_late(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            _log.failure("cannot listen, so the server stops", failure)
+            self._reactor.stop()
+
+    def startService(self) -> None:
+        """Start what needs no privileges: the threads, and the signals that reopen the log."""
+        super().startService()
+        if not self._listening:
+            self.privilegedStartService()
+        self._pool.start()
+        self._log.start()
+        for number in _REOPEN if self._log.can_reopen else ():
+            self._handlers[number] = signal.signal(number, self._reopen)
+
+    def _reopen(self, _number: int, _frame: object) -> None:
+        # A signal comes between any two steps of the program, also while a lock is held: do it from the reactor.
+        self._reactor.callFromThread(self._log.reopen)
+
+    # The end
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Sessions past the dot get all their replies, those that are idle are answered 421.
+
+        :returns: fires when all is done.
+        """
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        _log.info("stopping, sessions={count}", count=len(self.factory.sessions))
+        for waiting in self._listening:
+            waiting.cancel()
+            await self._finish("closing a port", waiting.addCallback(_stop_listening))
+        self._listening.clear()
+        timer = self._reactor.callLater(self._drain_timeout, self._abort_sessions)
+        await self.factory.drain()
+        if timer.active():
+            timer.cancel()
+        await self._finish("shutting the backends down", self._context.shut_down())
+        await self._finish("stopping the threads", self._stop_pool())
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
+        _log.info("stopped")
+        self._log.stop()
+
+    def _abort_sessions(self) -> None:
+        _log.warn(
+            "{count} sessions did not finish in {seconds} s and are aborted",
+            count=len(self.factory.sessions),
+            seconds=self._drain_timeout,
+        )
+        for protocol in list(self.factory.sessions):
+            protocol.transport.abortConnection()
+
+    async def _finish(self, what: str, waiting: Deferred[Any]) -> None:
+        """Wait as long as sessions were given, and go on with the next whatever came of it."""
+        try:
+            await waiting.addTimeout(self._drain_timeout, self._reactor)
+        except TimeoutError:
+            _log.warn("{what} takes more than {seconds} s: not waited for", what=what, seconds=self._drain_timeout)
+        except Exception:
+            _log.failure("{what} failed", what=what)
+
+    def _stop_pool(self) -> Deferred[None]:
+        """In a thread of its own: it waits for the threads, and these may wait for the reactor."""
+        stopped: Deferred[None] = Deferred()
+
+        def stop() -> None:
+            self._pool.stop()
+            self._reactor.callFromThread(stopped.callback, None)
+
+        Thread(target=stop, name="lmtp end", daemon=True).start()
+        return stopped
+
+
+def _listens(port: IListeningPort) -> IListeningPort:
+    address: Any = port.getHost()
+    if isinstance(address, UNIXAddress):
+        _log.info("listening on {path}", path=os.path.abspath(os.fsdecode(address.name or b"")))
+        return port
+    number = getattr(address, "port", None)
+    if number == 25:
+        # An endpoint of another package, whose description told us nothing.
+        port.stopListening()
+        raise ValueError("port 25 is SMTP's, and LMTP must not be spoken there (RFC 2033 section 5)")
+    host = getattr(address, "host", address)
+    _log.info("listening on {host}:{port}", host=f"[{host}]" if ":" in str(host) else host, port=number)
+    return port
+
+
+def _stop_listening(port: IListeningPort | None) -> Any:
+    return None if port is None else port.stopListening()

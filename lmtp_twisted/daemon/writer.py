@@ -1,0 +1,182 @@
+"""
+Lines on their way to the log's file.
+
+Whoever logs only puts a line into a list; a thread writes what has gathered, ten times a second. So neither a slow disk
+nor a reader that has stopped reading our standard output keeps sessions waiting, and the lines of a server that is
+stuck in somebody's code come out all the same. Before the thread starts and after it has stopped, each line is written
+at once: nothing is lost when the program ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import stat
+import time
+from threading import Event, Lock, Thread
+
+from lmtp_twisted.daemon.lines import log_line, one_line
+
+#: Seconds that a line may wait for others.
+GATHER = 0.1
+#: Lines that wait at the most while the output takes none. More are lost, and counted.
+MOST_WAITING = 100_000
+#: Seconds that an output which takes nothing can hold back the end of the program.
+PATIENCE = 5.0
+
+
+class LineWriter:
+    """
+    Writes lines to a file or to a descriptor. Thread safe.
+
+    A write that fails loses its lines and is reported, with their number, once writing works again.
+
+    :param path: a file to append to; it is made where it does not exist.
+    :param descriptor: what to write to instead of a file.
+    :raises OSError: where the file cannot be opened.
+    """
+
+    def __init__(self, path: str | None = None, descriptor: int | None = None) -> None:
+        self._path = None if path is None else os.path.abspath(path)
+        if descriptor is None:
+            assert self._path is not None, "one of the two is needed"
+            descriptor = _open(self._path)
+        self._descriptor = descriptor
+        self._lines: list[str] = []
+        self._lost = 0
+        self._why = ""
+        self._is_torn = False
+        # Held by whoever takes lines from the list and writes them.
+        self._writing = Lock()
+        self._has_lines = Event()
+        self._is_urgent = Event()
+        self._reopens = False
+        self._thread: Thread | None = None
+        self._is_stopping = False
+        self._is_stuck = False
+
+    @property
+    def has_file(self) -> bool:
+        """Whether it writes to a file that it opened."""
+        return self._path is not None
+
+    # For those who log
+
+    def write(self, line: str, urgent: bool = False) -> None:
+        """
+        :param line: without its line end, and without any other but those that shall be in the file.
+        :param urgent: the line does not wait for others.
+        """
+        if len(self._lines) >= MOST_WAITING:
+            self._lost += 1
+            return
+        self._lines.append(line)
+        if self._thread is None:
+            self._flush()
+            return
+        if urgent:
+            self._is_urgent.set()
+        if not self._has_lines.is_set():
+            self._has_lines.set()
+
+    def reopen(self) -> None:
+        """Open the file anew, since it was renamed. What was logged until now goes to the old one."""
+        self._reopens = True
+        if self._thread is None:
+            self._flush()
+        else:
+            self._is_urgent.set()
+            self._has_lines.set()
+
+    # For those who run the program
+
+    def start(self) -> None:
+        """From now on a thread writes. Not before the process has become a daemon: threads do not survive a fork."""
+        atexit.register(self.stop)
+        self._is_stopping = False
+        self._thread = Thread(target=self._run, name="lmtp log", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits; from now on each line is written when it is logged."""
+        atexit.unregister(self.stop)
+        thread = self._thread
+        if thread is not None:
+            self._is_stopping = True
+            self._is_urgent.set()
+            self._has_lines.set()
+            thread.join(PATIENCE)
+            self._is_stuck = thread.is_alive()
+            self._thread = None
+        self._flush()
+
+    def _run(self) -> None:
+        while not self._is_stopping:
+            self._has_lines.wait()
+            self._is_urgent.wait(GATHER)
+            # Cleared before the lines are taken: one that comes meanwhile sets it again.
+            self._is_urgent.clear()
+            self._has_lines.clear()
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._is_stuck:
+            # The thread has the lock, and will not give it back.
+            self._lines.clear()
+            return
+        with self._writing:
+            count = len(self._lines)
+            if count:
+                self._write_out(self._lines[:count])
+                del self._lines[:count]
+            if self._reopens:
+                self._reopens = False
+                self._open_anew()
+
+    def _write_out(self, lines: list[str]) -> None:
+        lost = self._lost
+        if lost:
+            note = f"{lost} lines of this log were lost: {self._why or 'its output took none'}"
+            lines = [_note(note), *lines]
+        data = ("\n" * self._is_torn + "\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            self._lost += len(lines) - (1 if lost else 0)
+            self._why = str(error.strerror)
+            self._is_torn = self._is_torn or len(view) < len(data)
+        else:
+            self._lost -= lost
+            self._why = ""
+            self._is_torn = False
+
+    def _open_anew(self) -> None:
+        if self._path is None:
+            return
+        try:
+            new = _open(self._path, stat.S_IMODE(os.fstat(self._descriptor).st_mode))
+        except OSError as error:
+            self._write_out([_note(f"the old log stays open, {self._path}: {error.strerror}")])
+            return
+        os.close(self._descriptor)
+        self._descriptor = new
+
+
+def _note(text: str) -> str:
+    return log_line(time.time(), "warn", "lmtp", one_line(text))
+
+
+def _open(path: str, mode: int | None = None) -> int:
+    """
+    :param mode: what a file that is new shall have, whatever the umask of a daemon.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        descriptor = os.open(path, flags | os.O_CREAT, 0o640)
+        if mode is not None:
+            os.fchmod(descriptor, mode)
+        return descriptor
