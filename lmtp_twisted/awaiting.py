@@ -12,11 +12,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 _log = Logger(namespace="lmtp_twisted")
 
-#: What code of an application may end in. A future of asyncio that was cancelled raises what is no Exception.
-FAILURES = (Exception, asyncio.CancelledError)
+#: What code of an application may end in. A future of asyncio that was cancelled raises what is no Exception, and a
+#: Failure is none either, though code of Twisted's raises it.
+FAILURES = (Exception, asyncio.CancelledError, Failure)
 
 
 def deferred_of(result: object) -> Deferred[Any] | None:

@@ -69,6 +69,7 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         self._chunk: tuple[Reply | None, bool] | None = None
         self._is_past_the_dot = False
         self._answer: Deferred[Any] | None = None
+        self._answer_timer: Any = None
         self._bad_commands = 0
         self._enter(State.START)
 
@@ -151,8 +152,10 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         super().connectionLost(reason)
         if self._greeting is not None and self._greeting.active():
             self._greeting.cancel()
-        if self._answer is not None:
-            cancel(self._answer)
+        answer = self._answer
+        if answer is not None:
+            self._forget_answer()
+            cancel(answer)
         transaction = self._transaction
         if transaction is not None:
             if self._is_past_the_dot and self._reception is None:
@@ -427,7 +430,10 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         assert decoder is not None
         data = decoder.feed(data)
         room = reception.take(data) if data and reception is not None else None
-        if decoder.rest is not None:
+        if self._chunk is None and reception is not None and reception.is_drained:
+            self._content_complete()
+            self.close(linger=True)
+        elif decoder.rest is not None:
             self.back_to_lines(decoder.rest)
             if room is None:
                 self._content_ended()
@@ -435,9 +441,6 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
                 self._wait_for_spool(room, self._content_ended)
         elif room is not None:
             self._wait_for_spool(room, lambda: None)
-        elif reception is not None and reception.is_drained:
-            self._content_complete()
-            self.close(linger=True)
 
     def _wait_for_spool(self, room: Deferred[None], then: Callable[[], None]) -> None:
         self.hold(Hold.SPOOL)
@@ -549,9 +552,7 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         def answered(result: Any) -> Any:
             # Only the first counts: the answer, or the end of its time. The Deferred is cancelled after that.
             if self._answer is waiting:
-                self._answer = None
-                if timer.active():
-                    timer.cancel()
+                self._forget_answer()
                 if not self._is_closed:
                     self.release(Hold.ANSWER, lambda: then(result))
             return as_result(result)
@@ -562,5 +563,10 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
 
         self.hold(Hold.ANSWER)
         self._answer = waiting
-        timer = self.clock.callLater(self._settings.delivery_timeout, too_late)
+        self._answer_timer = self.clock.callLater(self._settings.delivery_timeout, too_late)
         waiting.addBoth(answered)
+
+    def _forget_answer(self) -> None:
+        self._answer = None
+        if self._answer_timer.active():
+            self._answer_timer.cancel()

@@ -67,9 +67,11 @@ class Reception:
 
     @property
     def is_drained(self) -> bool:
-        """Whether enough has been thrown away: the client will not stop."""
-        limit = self._settings.size_limit
-        return bool(limit) and self._drained > limit * self._settings.drain_factor
+        """Whether so much has been thrown away that the client will not stop."""
+        settings = self._settings
+        if not (self._drained and settings.size_limit):
+            return False
+        return self.content.size + self._drained > settings.size_limit * (1 + settings.drain_factor)
 
     def fail(self, reply: Reply) -> None:
         """Refuse the content; the first refusal stands."""

@@ -216,7 +216,7 @@ class ScriptedDeliveries:
 def _answer(answer: Any) -> Any:
     if callable(answer) and not isinstance(answer, type):
         answer = answer()
-    if isinstance(answer, BaseException):
+    if isinstance(answer, BaseException) and not isinstance(answer, Failure):
         raise answer
     return answer
 
@@ -224,7 +224,9 @@ def _answer(answer: Any) -> Any:
 def _outcome(outcome: Any) -> Any:
     if callable(outcome) and not isinstance(outcome, type):
         outcome = outcome()
-    return Failure(outcome) if isinstance(outcome, BaseException) else outcome
+    if isinstance(outcome, BaseException) and not isinstance(outcome, Failure):
+        return Failure(outcome)
+    return outcome
 
 
 @attrs.frozen
