@@ -29,7 +29,7 @@ from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import THREADS
 
-_PASSWORD = re.compile(r"(://[^/:@\s]*:)[^/@\s]+@")
+_PASSWORD = re.compile(r"(://[^/:@\s]*:)[^/\s]+@")
 _STDOUT = 1
 # Where large messages lie: /tmp is memory on many systems, and they are there to save memory.
 _ON_DISK = "/var/tmp"  # noqa: S108  # only files without a name are made there
@@ -83,7 +83,7 @@ def _settings(options: Options) -> Settings:
         return Settings(**options.chosen_settings)
     except ValueError as error:
         # Each option was accepted by itself; what is left is the name of this machine.
-        raise ValueError(f"{error}: give another")
+        raise ValueError(f"the name of this machine will not do: give --hostname ({error})")
 
 
 def _open_log(options: Options) -> Log:
@@ -146,6 +146,8 @@ def _endpoints(options: Options, reactor: Any) -> list[Any]:
 def _spool_directory(given: str | None) -> str:
     if given is None:
         given = os.environ.get("TMPDIR") or (_ON_DISK if os.path.isdir(_ON_DISK) else tempfile.gettempdir())
+    if not given:
+        raise ValueError("--spool: a directory is needed")
     directory = os.path.abspath(given)
     try:
         with tempfile.TemporaryFile(dir=directory):
@@ -155,7 +157,7 @@ def _spool_directory(given: str | None) -> str:
 
 
 def _backend(options: Options, context: BackendContext) -> ILMTPDeliveryFactory:
-    default = _build(context, "--backend", options["backend"] or DEFAULT_BACKEND)
+    default = _build(context, "--backend", DEFAULT_BACKEND if options["backend"] is None else options["backend"])
     if not options["route"]:
         return default
     routes = [(pattern, _build(context, f"--route {pattern}", text)) for pattern, text in options["route"]]
@@ -175,15 +177,18 @@ def _build(context: BackendContext, option: str, description: str) -> ILMTPDeliv
 def _facts(options: Options, settings: Settings) -> list[str]:
     """What the log says of how the server was started."""
     backend = options["backend"]
-    facts = [
-        f"lmtp-twisted {installed_version()} as {settings.hostname}",
-        f"backend {_without_passwords(backend)}"
-        if backend
-        else f"backend {DEFAULT_BACKEND} (the default) in {os.getcwd()}",
-    ]
-    facts += [f"route {pattern}={_without_passwords(text)}" for pattern, text in options["route"]]
+    if backend is None:
+        where = f"backend {DEFAULT_BACKEND} (the default) in {os.getcwd()}"
+    else:
+        where = f"backend {without_passwords(backend)}"
+    facts = [f"lmtp-twisted {installed_version()} as {settings.hostname}", where]
+    facts += [f"route {pattern}={without_passwords(text)}" for pattern, text in options["route"]]
     return facts
 
 
-def _without_passwords(description: str) -> str:
+def without_passwords(description: str) -> str:
+    """
+    :param description: of a backend, perhaps with a URL.
+    :returns: the same, fit for a log.
+    """
     return _PASSWORD.sub(r"\1...@", description)

@@ -76,13 +76,19 @@ class WrittenLog(Log):
         super().__init__(level)
         self._writer = writer
         self.can_reopen = writer.has_file
-        self.start = writer.start  # type: ignore[method-assign]  # the same thing
-        self.stop = writer.stop  # type: ignore[method-assign]
-        self.reopen = writer.reopen  # type: ignore[method-assign]
 
     def say(self, level: str, *texts: str) -> None:
         head = log_line(time.time(), level, "lmtp", "")
         self._writer.write(head + f"\n{head}".join(texts))
+
+    def start(self) -> None:
+        self._writer.start()
+
+    def stop(self) -> None:
+        self._writer.stop()
+
+    def reopen(self) -> None:
+        self._writer.reopen()
 
     def __call__(self, event: LogEvent) -> None:
         level = event.get("log_level")

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
@@ -61,7 +61,7 @@ class LMTPService(Service):
         self._context = context
         self._log = log
         self._drain_timeout = drain_timeout
-        self._facts = facts
+        self.facts = facts
         self._listening: list[Deferred[Any]] = []
         self._handlers: dict[signal.Signals, Any] = {}
 
@@ -80,7 +80,7 @@ class LMTPService(Service):
         :raises twisted.internet.error.CannotListenError: where a port was taken since it was tried.
         """
         super().privilegedStartService()
-        for fact in self._facts:
+        for fact in self.facts:
             _log.info("{fact}", fact=fact)
         for endpoint in self._endpoints:
             self._listen(endpoint)
@@ -154,12 +154,24 @@ class LMTPService(Service):
 
     async def _finish(self, what: str, waiting: Deferred[Any]) -> None:
         """Wait as long as sessions were given, and go on with the next whatever came of it."""
-        try:
-            await waiting.addTimeout(self._drain_timeout, self._reactor)
-        except TimeoutError:
+        over: Deferred[None] = Deferred()
+
+        def finish(result: object) -> None:
+            if timer.active():
+                timer.cancel()
+                over.callback(None)
+            if isinstance(result, Failure) and not result.check(CancelledError):
+                _log.failure("{what} failed", result, what=what)
+
+        def give_up() -> None:
             _log.warn("{what} takes more than {seconds} s: not waited for", what=what, seconds=self._drain_timeout)
-        except Exception:
-            _log.failure("{what} failed", what=what)
+            over.callback(None)
+            # It may have more to do than what it waits for, and need not end for being cancelled.
+            waiting.cancel()
+
+        timer = self._reactor.callLater(self._drain_timeout, give_up)
+        waiting.addBoth(finish)
+        await over
 
     def _stop_pool(self) -> Deferred[None]:
         """In a thread of its own: it waits for the threads, and these may wait for the reactor."""

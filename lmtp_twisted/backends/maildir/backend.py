@@ -171,7 +171,12 @@ class MaildirBackend:
         if self._waiting:
             idle = Deferred()
             self._idle.append(idle)
-        return idle.addCallback(lambda _: self._mailboxes.close())
+        return idle.addCallback(self._close)
+
+    def _close(self, _: None) -> None:
+        for lane in (self._lane, self._large_lane):
+            lane.dismiss()
+        self._mailboxes.close()
 
 
 _CASES = {case.value: case for case in Case}

@@ -129,7 +129,7 @@ class _Filing:
     :ivar placed: the mailboxes that have it in ``new``, and its name there.
     """
 
-    __slots__ = ("_filer", "_files", "_job", "_name", "_waiting", "placed")
+    __slots__ = ("_by_device", "_filer", "_files", "_job", "_name", "_waiting", "placed")
 
     def __init__(self, filer: Filer, job: Job) -> None:
         self._filer = filer
@@ -137,8 +137,9 @@ class _Filing:
         self._name = filer.unique_name()
         # Mailboxes that may still get it.
         self._waiting: dict[Names, Mailbox] = {}
-        # Files in tmp, the latest of each file system last.
+        # Files in tmp, and the one of each file system to link from.
         self._files: list[_File] = []
+        self._by_device: dict[int, _File] = {}
         self.placed: dict[Names, tuple[Mailbox, str]] = {}
 
     def write(self) -> None:
@@ -153,15 +154,19 @@ class _Filing:
 
     def _write_for(self, names: Names) -> Mailbox:
         mailbox = self._filer.mailboxes.open(names)
-        if any(file.mailbox.device == mailbox.device for file in self._files):
+        if mailbox.device in self._by_device:
             return mailbox
         try:
             file = self._write_file(names, mailbox)
         except FileNotFoundError:
             mailbox = self._filer.mailboxes.open(names, anew=True)
             file = self._write_file(names, mailbox)
-        self._files.append(file)
+        self._add(file)
         return mailbox
+
+    def _add(self, file: _File) -> None:
+        self._files.append(file)
+        self._by_device[file.mailbox.device] = file
 
     def _write_file(self, names: Names, mailbox: Mailbox) -> _File:
         descriptor = os.open(self._name, _NEW_FILE, 0o600, dir_fd=mailbox.tmp)
@@ -184,7 +189,8 @@ class _Filing:
         its journal then serves all files of the batch, and not each sync has to make one.
         """
         for file in self._files:
-            os.posix_fadvise(file.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(file.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def sync(self) -> None:
         """Sync the files."""
@@ -221,7 +227,7 @@ class _Filing:
                 self._job.errors[file.names] = error
 
     def _link_into(self, names: Names, mailbox: Mailbox) -> None:
-        file = next(file for file in reversed(self._files) if file.mailbox.device == mailbox.device)
+        file = self._by_device[mailbox.device]
         try:
             self._link(file, names, mailbox)
         except FileNotFoundError:
@@ -245,7 +251,7 @@ class _Filing:
         except BaseException:
             self._remove(copy)
             raise
-        self._files.append(copy)
+        self._add(copy)
 
     def _rename(self, file: _File) -> None:
         mailbox, final = file.mailbox, self._final(file)

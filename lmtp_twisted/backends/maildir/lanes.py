@@ -2,14 +2,15 @@
 Where jobs wait for threads, and threads report back.
 
 A thread takes all that waits, up to a bound, files it as one batch and reports it to the reactor in one call: the
-more there is to do, the fewer syncs a message costs. It goes on while something waits and then leaves the pool. How
-many are at work only the reactor thread knows and changes, so nothing has to be locked.
+more there is to do, the fewer syncs a message costs. A thread that finds nothing lingers a little, since waking one
+costs less than having the pool begin one, and then leaves the pool. How many there are only the reactor thread knows
+and changes, so nothing has to be locked.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import attrs
@@ -19,6 +20,9 @@ from twisted.python.threadpool import ThreadPool
 from lmtp_twisted.backends.maildir.job import Job
 
 _log = Logger(namespace="lmtp_twisted")
+
+#: Seconds that a thread waits for more to do.
+LINGER = 0.2
 
 
 @attrs.define(eq=False)
@@ -40,16 +44,20 @@ class Lane:
     threads: int
     jobs: int = 1
     mailboxes: int = 200
-    _waiting: deque[Job] = attrs.field(factory=deque, init=False)
+    # None tells one thread to leave.
+    _waiting: SimpleQueue[Job | None] = attrs.field(factory=SimpleQueue, init=False)
     _working: int = attrs.field(default=0, init=False)
 
     def put(self, job: Job) -> None:
         """A job more. Called in the reactor thread."""
-        self._waiting.append(job)
-        # Each further thread needs twice as many that wait: large batches do with fewer syncs, and many threads get in
-        # each other's way.
-        if self._working < self.threads and len(self._waiting) >= 1 << self._working:
+        self._waiting.put(job)
+        if not self._working or (self._working < self.threads and self._waiting.qsize() > 1):
             self._start()
+
+    def dismiss(self) -> None:
+        """Have the threads leave once nothing waits any more. Called in the reactor thread."""
+        for _ in range(self._working):
+            self._waiting.put(None)
 
     def _start(self) -> None:
         self._working += 1
@@ -57,36 +65,38 @@ class Lane:
 
     def _work(self) -> None:
         """In a thread."""
-        is_last = False
-        while not is_last:
-            batch = self._take()
+        while batch := self._take():
             try:
                 self.file(batch)
             except BaseException:
                 # Nothing was filed as far as the jobs know, and so they will say.
                 _log.failure("a batch was not filed")
-            finally:
-                is_last = not self._waiting
-                self.reactor.callFromThread(self._report, batch, is_last)
+            self.reactor.callFromThread(self._report, batch)
+        self.reactor.callFromThread(self._left)
 
     def _take(self) -> list[Job]:
+        """The next batch; empty where there was none for a while."""
         batch: list[Job] = []
         mailboxes = 0
-        while len(batch) < self.jobs and mailboxes < self.mailboxes:
-            try:
-                job = self._waiting.popleft()
-            except IndexError:
-                break
-            batch.append(job)
-            mailboxes += len(job.mailboxes)
+        try:
+            job = self._waiting.get(timeout=LINGER)
+            while job is not None:
+                batch.append(job)
+                mailboxes += len(job.mailboxes)
+                if len(batch) >= self.jobs or mailboxes >= self.mailboxes:
+                    break
+                job = self._waiting.get_nowait()
+        except Empty:
+            pass
         return batch
 
-    def _report(self, batch: list[Job], is_last: bool) -> None:
+    def _report(self, batch: list[Job]) -> None:
         """In the reactor thread."""
-        if is_last:
-            self._working -= 1
-            # Something may have come after the thread had looked, and found all threads at work.
-            if self._waiting:
-                self._start()
         for job in batch:
             self.answer(job)
+
+    def _left(self) -> None:
+        """In the reactor thread: one leaves. Something may have come after it had looked."""
+        self._working -= 1
+        if not self._working and not self._waiting.empty():
+            self._start()

@@ -26,12 +26,12 @@ def octets_of(message: IReceivedMessage, newlines: Newlines) -> Iterator[bytes]:
     :param message: the message.
     :param newlines: of the file.
     """
-    yield_as_is = newlines is Newlines.CRLF or message.envelope.sender.parameters.body is Body.BINARY_MIME
+    as_is = newlines is Newlines.CRLF or message.envelope.sender.parameters.body is Body.BINARY_MIME
     if message.inMemory:
         whole = message.trace() + message.read()
-        return iter((whole if yield_as_is else whole.replace(b"\r\n", b"\n"),))
+        return iter((whole if as_is else whole.replace(b"\r\n", b"\n"),))
     blocks = _with_trace(message)
-    return blocks if yield_as_is else with_lf(blocks)
+    return blocks if as_is else with_lf(blocks)
 
 
 def _with_trace(message: IReceivedMessage) -> Iterator[bytes]:

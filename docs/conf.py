@@ -1,0 +1,30 @@
+"""Configuration of Sphinx. Nothing is fetched from the network: the build is the same everywhere."""
+
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+project = "lmtp-twisted"
+author = "The lmtp-twisted maintainers"
+copyright = author
+version = release = installed_version("lmtp-twisted")
+
+extensions = ["sphinx.ext.autodoc", "lmtp_reference"]
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = f"lmtp-twisted {release}"
+html_copy_source = False
+html_show_sphinx = False
+
+# Python's own names are written out where they first matter; in signatures they only make them long.
+add_module_names = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+
+# A reference to a name of ours that does not exist is an error; those of others are plain text.
+nitpicky = True
+nitpick_ignore_regex = [(r"py:.*", r"(?!lmtp_twisted\.).*")]

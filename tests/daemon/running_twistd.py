@@ -1,0 +1,147 @@
+"""Real ``twistd`` processes, and a client that is as simple as can be."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+#: Seconds after which something that should have happened is taken not to happen.
+PATIENCE = 30.0
+
+# The script of the same name, wherever it was installed.
+TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+
+
+class Twistd:
+    """
+    A ``twistd -n lmtp`` whose log goes to its standard output.
+
+    :param directory: where it runs.
+    :param arguments: for ``lmtp``.
+    :param options: for ``twistd`` itself.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        arguments: Sequence[str] = (),
+        options: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.process = subprocess.Popen(
+            [*TWISTD, "-n", "--pidfile=", *options, "lmtp", *arguments],
+            cwd=directory,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.output = ""
+
+    def until(self, pattern: str) -> re.Match[str]:
+        """Read the log until it has a line like that."""
+        deadline = time.monotonic() + PATIENCE
+        assert self.process.stdout is not None
+        while (match := re.search(pattern, self.output)) is None:
+            ready, _, _ = select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            data = os.read(self.process.stdout.fileno(), 65536) if ready else b""
+            if not data:
+                raise AssertionError(f"no line like {pattern!r} in the log:\n{self.output}")
+            self.output += data.decode()
+        return match
+
+    @property
+    def port(self) -> int:
+        """The port that it says it listens on."""
+        return int(self.until(r"listening on 127\.0\.0\.1:(\d+)\n")[1])
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.process.terminate()
+
+    def ended(self) -> int:
+        """Wait for its end; :attr:`output` then has all of its log. Returns the exit status."""
+        out, err = self.process.communicate(timeout=PATIENCE)
+        self.output += out.decode()
+        assert err == b""
+        return self.process.returncode
+
+
+@contextmanager
+def twistd(
+    directory: Path,
+    *arguments: str,
+    options: Sequence[str] = (),
+    environment: dict[str, str] | None = None,
+) -> Iterator[Twistd]:
+    """A running ``twistd -n lmtp``, which does not outlive the block."""
+    running = Twistd(directory, arguments, options, environment)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.process.kill()
+        running.process.wait()
+        for stream in (running.process.stdout, running.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+class Client:
+    """One session of LMTP over a socket that blocks."""
+
+    def __init__(self, port: int | None = None, path: Path | None = None) -> None:
+        if path is None:
+            self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        else:
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.settimeout(PATIENCE)
+            self._socket.connect(str(path))
+        self._lines = self._socket.makefile("r", encoding="ascii", newline="\r\n")
+        self.greeting = self.reply()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._lines.close()
+        self._socket.close()
+
+    def send(self, text: str) -> None:
+        """Send text as it is."""
+        self._socket.sendall(text.encode())
+
+    def say(self, command: str) -> str:
+        """Send a command line; returns the last line of the reply."""
+        self.send(f"{command}\r\n")
+        return self.reply()
+
+    def reply(self) -> str:
+        """The last line of the next reply; empty where the connection was closed."""
+        while (line := self._lines.readline())[3:4] == "-":
+            pass
+        return line.removesuffix("\r\n")
+
+    def begin(self, *recipients: str, sender: str = "a@example.net") -> None:
+        """LHLO, MAIL, RCPT and DATA: what follows is content."""
+        for command in ["LHLO client", f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{name}>" for name in recipients)]:
+            assert self.say(command).startswith("250 ")
+        assert self.say("DATA").startswith("354 ")
+
+    def deliver(self, *recipients: str, content: str = "Subject: hello\r\n\r\nhello\r\n") -> list[str]:
+        """Send a message; returns its final replies."""
+        self.begin(*recipients)
+        self.send(f"{content}.\r\n")
+        return [self.reply() for _ in recipients]

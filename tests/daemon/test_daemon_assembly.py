@@ -1,0 +1,260 @@
+"""What is checked before ``twistd`` becomes a daemon, and what the server is made of."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from twisted.application.service import Application, MultiService
+from twisted.logger import ILogObserver
+from twisted.scripts.twistd import ServerOptions
+
+from lmtp_twisted import Settings
+from lmtp_twisted.daemon import Options, assembly, makeService
+from lmtp_twisted.daemon.logs import WrittenLog
+from lmtp_twisted.daemon.service import LMTPService
+from lmtp_twisted.envelope import parse_recipient
+from lmtp_twisted.routing import Router
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a directory of its own to work in."""
+    monkeypatch.chdir(tmp_path)
+
+
+def _made(*arguments: str, twistd: tuple[str, ...] = ("-n", "--logfile", "log")) -> LMTPService:
+    config = ServerOptions()
+    config.parseOptions([*twistd, "lmtp", *(["--port", "0"] if "--listen" not in arguments else []), *arguments])
+    service = makeService(config.subOptions)  # type: ignore[attr-defined]  # parseOptions sets it
+    assert isinstance(service, LMTPService)
+    return service
+
+
+def _complaint(*arguments: str, twistd: tuple[str, ...] = ("-n", "--logfile", "log")) -> str:
+    with pytest.raises(SystemExit) as raised:
+        _made(*arguments, twistd=twistd)
+    line = raised.value.code
+    assert isinstance(line, str)
+    assert len(line.splitlines()) == 1
+    assert line.startswith("twistd lmtp: ")
+    return line.removeprefix("twistd lmtp: ")
+
+
+def test_settings_reach_the_sessions() -> None:
+    settings = _made("--backend", "null:", "--hostname", "mx.example.org", "--max-recipients", "5").factory.settings
+    assert (settings.hostname, settings.max_recipients) == ("mx.example.org", 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--backend", "nowhere:"], "--backend: 'nowhere:' names no known backend"),
+        (["--backend", "null"], "--backend: 'null' lacks a colon"),
+        (["--backend", ""], "--backend: '' names no known backend"),
+        (["--backend", "maildir:/proc/mail"], "--backend: maildir: "),
+        (["--backend", "python:nowhere:f"], "--backend: python: cannot import nowhere"),
+        (["--backend", "null:", "--route", "x=nowhere:"], "--route x: 'nowhere:' names no known backend"),
+        (["--backend", "null:", "--route", "=null:"], "--route: not a pattern of recipients: ''"),
+        (["--backend", "null:", "--listen", "tcp:25"], "--listen tcp:25: port 25 is SMTP's"),
+        (["--backend", "null:", "--listen", "carrier\npigeon"], r"--listen carrier\npigeon: Unknown endpoint type"),
+        (["--backend", "null:", "--listen", "unix:no/where"], "--listen unix:no/where: No such file or directory"),
+        (["--backend", "null:", "--spool", "no/where"], "/no/where: No such file or directory"),
+        (["--backend", "null:", "--spool", "/proc"], "--spool /proc: "),
+        (["--backend", "null:", "--spool", ""], "--spool: a directory is needed"),
+    ],
+)
+def test_what_cannot_work_is_one_line(arguments: list[str], complaint: str) -> None:
+    assert complaint in _complaint(*arguments)
+
+
+def test_a_port_in_use_is_one_line(taken_port: int) -> None:
+    assert _complaint("--backend", "null:", "--port", str(taken_port)) == f"--port {taken_port}: Address already in use"
+
+
+def test_without_an_address_the_port_is_2524(taken_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert assembly.DEFAULT_PORT == 2524
+    # The machine that runs the test may have a server there.
+    monkeypatch.setattr(assembly, "DEFAULT_PORT", taken_port)
+    options = Options()
+    options.parseOptions(["--backend", "null:"])
+    with pytest.raises(SystemExit, match=f"--port {taken_port}: Address already in use"):
+        makeService(options)
+
+
+@pytest.mark.parametrize(
+    ("twistd", "complaint"),
+    [
+        (("--logfile", "-"), "a daemon cannot log to standard output: give --logfile FILE, or -n"),
+        (("-n", "--logfile", "no/where"), "--logfile no/where: No such file or directory"),
+        (("-n", "--rundir", "no/where"), "no/where: No such file or directory"),
+    ],
+)
+def test_what_twistd_was_told_is_tried_too(twistd: tuple[str, ...], complaint: str) -> None:
+    assert _complaint("--backend", "null:", twistd=twistd).endswith(complaint)
+
+
+def test_a_machine_whose_name_cannot_be_said_is_told_to_have_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assembly, "Settings", lambda **chosen: Settings(**{"hostname": "mün chen", **chosen}))
+    complaint = _complaint("--backend", "null:")
+    assert (
+        complaint
+        == "the name of this machine will not do: give --hostname (hostname: 'mün chen' is not printable ASCII)"
+    )
+    _made("--backend", "null:", "--hostname", "munich")
+
+
+def test_two_backends_of_one_name_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_plugins() -> None:
+        raise ValueError("two backends are called 'null'")
+
+    monkeypatch.setattr("lmtp_twisted.daemon.options.find_plugins", find_plugins)
+    assert _complaint("--help-backends") == "two backends are called 'null'"
+
+
+# Directories
+
+
+def test_relative_paths_are_below_the_directory_that_twistd_runs_in(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    _made("--backend", "maildir:mail", "--spool", ".", twistd=("-n", "--logfile", "log", "--rundir", "run"))
+    assert os.getcwd() == str(tmp_path / "run")
+    # That of the log is twistd's exception: it is opened before the directory is changed.
+    assert (tmp_path / "log").exists()
+
+
+def test_the_directory_of_twistd_is_not_entered_twice(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    config = ServerOptions()
+    config.parseOptions(["-n", "--logfile", "log", "--rundir", "run", "lmtp", "--port", "0", "--backend", "null:"])
+    makeService(config.subOptions)  # type: ignore[attr-defined]  # parseOptions sets it
+    assert config["rundir"] == str(tmp_path / "run")
+
+
+def test_under_chroot_the_directory_is_left_to_twistd(tmp_path: Path) -> None:
+    _made("--backend", "null:", twistd=("-n", "--logfile", "log", "--chroot", "/nonexistent", "--rundir", "run"))
+    assert os.getcwd() == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("environment", "directories", "chosen"),
+    [
+        ({"TMPDIR": "/some/where"}, {"/var/tmp"}, "/some/where"),
+        ({}, {"/var/tmp"}, "/var/tmp"),
+        ({}, set(), "/tmp"),
+    ],
+)
+def test_large_messages_lie_on_a_disk_rather_than_in_tmp_which_may_be_memory(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], directories: set[str], chosen: str
+) -> None:
+    tried: list[str] = []
+
+    class FakeTemporaryFile:
+        def __init__(self, dir: str) -> None:
+            tried.append(dir)
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.delenv("TMPDIR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(assembly.os.path, "isdir", directories.__contains__)
+    monkeypatch.setattr(assembly.tempfile, "gettempdir", lambda: "/tmp")
+    monkeypatch.setattr(assembly.tempfile, "TemporaryFile", FakeTemporaryFile)
+    assert _made("--backend", "null:").factory.spool.directory == chosen
+    assert tried == [chosen]
+
+
+def test_the_spool_directory_is_absolute(tmp_path: Path) -> None:
+    (tmp_path / "spool").mkdir()
+    assert _made("--backend", "null:", "--spool", "spool").factory.spool.directory == str(tmp_path / "spool")
+
+
+# The log
+
+
+def test_the_log_is_ours_where_twistd_was_not_told_otherwise() -> None:
+    application = Application("lmtp")
+    _made("--backend", "null:").setServiceParent(application)
+    assert isinstance(application.getComponent(ILogObserver), WrittenLog)
+
+
+@pytest.mark.parametrize("twistd", [("-n", "--syslog"), ("-n", "--logger", "twisted.logger.globalLogPublisher")])
+def test_the_log_is_twistds_where_it_was_told_so(twistd: tuple[str, ...]) -> None:
+    application = Application("lmtp")
+    _made("--backend", "null:", twistd=twistd).setServiceParent(application)
+    assert application.getComponent(ILogObserver, None) is None
+
+
+def test_without_twistd_the_log_is_for_others_to_choose() -> None:
+    """As in a file that holds an application and parses the options itself."""
+    application = Application("lmtp")
+    options = Options()
+    options.parseOptions(["--port", "0", "--backend", "null:"])
+    makeService(options).setServiceParent(application)
+    assert application.getComponent(ILogObserver, None) is None
+
+
+def test_a_service_can_be_part_of_another() -> None:
+    parent = MultiService()
+    service = _made("--backend", "null:")
+    service.setServiceParent(parent)
+    assert list(parent) == [service]
+
+
+@pytest.mark.parametrize(("twistd", "name"), [(("--logfile", "mine"), "mine"), ((), "twistd.log")])
+def test_a_daemon_logs_to_the_file_that_twistd_names(twistd: tuple[str, ...], name: str, tmp_path: Path) -> None:
+    _made("--backend", "null:", twistd=twistd)
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("twistd", [("-n",), ("-n", "--logfile", "-")])
+def test_in_the_foreground_the_log_goes_to_standard_output(twistd: tuple[str, ...], tmp_path: Path) -> None:
+    _made("--backend", "null:", twistd=twistd)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("level", "observers"), [("debug", 1), ("info", 1), ("warn", 0), ("error", 0)])
+def test_where_no_delivery_is_logged_nothing_is_made_for_it(level: str, observers: int) -> None:
+    assert len(_made("--backend", "null:", "--log-level", level).factory.observers) == observers
+
+
+# Routes
+
+
+def test_the_first_route_that_matches_decides_and_the_backend_has_the_rest() -> None:
+    service = _made("--route", "*@a.example=memory:", "--route", "a.example=null:", "--backend", "null:")
+    assert isinstance(service.factory.backend, Router)
+    for address, kind in (("x@a.example", "MemoryBackend"), ("x@b.example", "NullBackend")):
+        recipient = parse_recipient(f"TO:<{address}>".encode())
+        assert type(service.factory.backend.backend_for(recipient)).__name__ == kind
+
+
+# What the log says at the start
+
+
+def test_the_log_says_where_mail_goes() -> None:
+    service = _made("--backend", "null:", "--route", "a.example=memory:")
+    version, *places = service.facts
+    assert version.startswith("lmtp-twisted ")
+    assert places == ["backend null:", "route a.example=memory:"]
+
+
+@pytest.mark.parametrize(
+    ("description", "said"),
+    [
+        ("amqp:amqp://user:se:cr@t@host/vhost", "amqp:amqp://user:...@host/vhost"),
+        ("http:https://:secret@host/,timeout=5", "http:https://:...@host/,timeout=5"),
+        ("http:https://user@host:8080/a:b@c", "http:https://user@host:8080/a:b@c"),
+        ("maildir:/srv/a:b@c", "maildir:/srv/a:b@c"),
+    ],
+)
+def test_passwords_in_urls_are_left_out(description: str, said: str) -> None:
+    assert assembly.without_passwords(description) == said
+
+
+def test_the_log_says_that_the_backend_is_the_default(tmp_path: Path) -> None:
+    assert _made().facts[1:] == [f"backend maildir:mail (the default) in {tmp_path}"]

@@ -1,0 +1,234 @@
+"""
+The commands of a page: run for real in a directory of the page's own, with the interpreter of the tests first in the
+path. A server is started in the background and waited for until it accepts; what it printed is looked at when it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import attrs
+from docs_pages import Block
+
+#: Seconds that a command or the start of a server may take.
+PATIENCE = 30.0
+
+_ADDRESS = re.compile(r"--port (\d+)|tcp:(\d+)|unix:([^\s:\"']+)")
+_PROGRAM = re.compile(r"python (\S+\.py)\b")
+_RUNS_A_REACTOR = re.compile(r"\breactor\.run\(|\breact\(")
+
+
+@attrs.frozen
+class Command:
+    """
+    :ivar block: where it stands.
+    :ivar text: what is typed; empty where the block begins with output of the server that runs.
+    :ivar is_for_root: whether its prompt is ``#``.
+    :ivar output: the lines that the page shows under it, none where it shows none.
+    """
+
+    block: Block
+    text: str
+    is_for_root: bool
+    output: tuple[str, ...]
+
+
+def commands_of(block: Block) -> list[Command]:
+    """The commands of a console block, or of a shell block: there each line is one."""
+    if block.language == "sh":
+        return [Command(block, line, False, ()) for line in block.text.split("\n") if line.strip()]
+    found: list[Command] = []
+    lines = iter(block.text.split("\n"))
+    for line in lines:
+        if line[:2] in ("$ ", "# "):
+            text = line[2:]
+            while text.endswith("\\"):
+                text = f"{text[:-1].rstrip()} {next(lines).strip()}"
+            found.append(Command(block, text, line[0] == "#", ()))
+        else:
+            if not found:
+                found.append(Command(block, "", False, ()))
+            found[-1] = attrs.evolve(found[-1], output=(*found[-1].output, line))
+    return found
+
+
+def assert_shown(place: str, expected: Sequence[str], printed: str, *, whole: bool) -> None:
+    """
+    Whether a page shows what was printed. ``…`` stands for any text within a line; alone, for any number of lines.
+
+    :param whole: whether lines that the page does not show must not be there.
+    """
+    between = "(?:.*\n)*?"
+    pattern = "" if whole else between
+    for line in expected:
+        if line.strip() == "…":
+            pattern += between
+        else:
+            pattern += ".*?".join(map(re.escape, line.rstrip().split("…"))) + r"[ \t]*\n" + ("" if whole else between)
+    actual = printed if printed.endswith("\n") or not printed else printed + "\n"
+    shown = "\n".join(expected)
+    assert re.fullmatch(pattern + ("" if whole else between), actual), f"{place} shows\n{shown}\nbut it was\n{printed}"
+
+
+class _Server:
+    """A command that runs until it is interrupted, as by Ctrl-C."""
+
+    def __init__(
+        self, command: Command, text: str, directory: Path, environment: Mapping[str, str], addresses: list[str]
+    ) -> None:
+        self.addresses = addresses
+        self._place = command.block.place
+        self._output = directory / f".output-of-line-{command.block.line}"
+        # In the order in which they were shown: the lines under the command, then those of later blocks.
+        self.expected: list[str] = []
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                # "exec", so that the signal reaches the program and not a shell.
+                ["sh", "-c", f"exec {text}"],
+                cwd=directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait_until_it_accepts(self) -> None:
+        until = time.monotonic() + PATIENCE
+        for address in self.addresses:
+            while not _accepts(address):
+                printed = self._output.read_text("utf-8")
+                assert self._process.poll() is None, f"{self._place}: the server ended at once:\n{printed}"
+                assert time.monotonic() < until, f"{self._place}: nobody listens on {address}:\n{printed}"
+                time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Interrupt it, and see whether it ended well and printed what the page shows."""
+        try:
+            self._process.send_signal(signal.SIGINT)
+            status = self._process.wait(PATIENCE)
+        finally:
+            self.kill()
+        printed = self._output.read_text("utf-8")
+        # twistd ends by the signal that it got, once it has done all that is to be done.
+        assert status in (0, -signal.SIGINT), f"{self._place}: the server ended with {status}:\n{printed}"
+        assert "Traceback" not in printed or "Traceback" in "".join(self.expected), f"{self._place}:\n{printed}"
+        assert_shown(self._place, self.expected, printed, whole=False)
+
+
+def _accepts(address: str) -> bool:
+    family = socket.AF_INET if address.isdigit() else socket.AF_UNIX
+    with socket.socket(family) as client:
+        try:
+            client.connect(("127.0.0.1", int(address)) if address.isdigit() else address)
+        except OSError:
+            return False
+        return True
+
+
+class Console:
+    """
+    The terminals of one page.
+
+    :param directory: where commands run.
+    :param environment: their environment variables.
+    """
+
+    def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
+        self._directory = directory
+        self._environment = environment
+        self._servers: list[_Server] = []
+
+    def run(self, command: Command, text: str, output: Sequence[str]) -> None:
+        """
+        :param command: the command of the page.
+        :param text: what to run, with ports and paths of this run.
+        :param output: what it prints then.
+        :raises AssertionError: where it fails, or prints something else.
+        """
+        if not text:
+            assert self._servers, f"{command.block.place}: output, but of which command?"
+            self._servers[-1].expected += output
+        elif self._is_server(text):
+            self._start(command, text, output)
+        else:
+            self._run_to_its_end(command, text, output)
+
+    def _is_server(self, text: str) -> bool:
+        if text.startswith("twistd -n ") or text.startswith("twistd -no "):
+            return True
+        program = _PROGRAM.match(text)
+        return bool(program and _RUNS_A_REACTOR.search((self._directory / program[1]).read_text("utf-8")))
+
+    def _start(self, command: Command, text: str, output: Sequence[str]) -> None:
+        program = _PROGRAM.match(text)
+        source = (self._directory / program[1]).read_text("utf-8") if program else text
+        addresses = ["".join(found) for found in _ADDRESS.findall(source)]
+        assert addresses, f"{command.block.place}: a server, but where does it listen?"
+        for server in list(self._servers):
+            # As the page says: end the old one first.
+            if set(server.addresses) & set(addresses):
+                self._servers.remove(server)
+                server.stop()
+        server = _Server(command, text, self._directory, self._environment, addresses)
+        self._servers.append(server)
+        server.expected += output
+        server.wait_until_it_accepts()
+
+    def _run_to_its_end(self, command: Command, text: str, output: Sequence[str]) -> None:
+        done = subprocess.run(
+            ["bash", "-c", text],
+            cwd=self._directory,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, f"{command.block.place}: {text!r} ended with {done.returncode}:\n{done.stdout}"
+        if output:
+            assert_shown(command.block.place, output, done.stdout, whole=True)
+
+    def close(self) -> None:
+        """
+        Stop all servers.
+
+        :raises AssertionError: where one printed something else than the page shows, or a daemon was left running.
+        """
+        for server in list(self._servers):
+            server.stop()
+            self._servers.remove(server)
+        left = self.kill()
+        assert not left, f"daemons were left running: {left}"
+
+    def kill(self) -> list[str]:
+        """
+        End all that still runs.
+
+        :returns: the names of the daemons among it.
+        """
+        while self._servers:
+            self._servers.pop().kill()
+        return [path.name for path in self._directory.glob("*.pid") if _kill(int(path.read_text()))]
+
+
+def _kill(process: int) -> bool:
+    """Kill it; whether it was there."""
+    try:
+        os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,121 @@
+"""
+The pages of the documentation as their code blocks, and which of these are not run, each with its reason.
+
+A line-based reader is enough, and it takes nothing on trust: whatever looks like code and has no language that is known
+here becomes a block all the same, of a language that nothing can run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: Commands that no test of the documentation runs, and why.
+NOT_RUN = {
+    "make run": "it makes a virtual environment with pip; what it starts is the command of the tutorial",
+    "make test": "it is what runs this; CI calls it under this very name",
+    "pip install .": "it needs the network; the tests of the packaging install a wheel",
+    "pip install pytest": "it needs the network; pytest is what runs this",
+    "install -d -o vmail -g postfix -m 2750 /var/spool/postfix/lmtp": "it changes the machine, and needs its users",
+    "postfix reload": "it changes the machine; a Postfix of our own runs with the same settings",
+}
+
+_DIRECTIVE = re.compile(r"(\s*)\.\. ([a-z-]+)::\s*(.*)")
+_CODE = frozenset({"code-block", "code", "sourcecode", "parsed-literal", "doctest", "testcode", "prompt", "highlight"})
+_OPTION = re.compile(r"\s*:([a-z-]+):\s*(.*)")
+_FENCE = re.compile(r"(```+|~~~+)\s*(.*)")
+_FILE = re.compile(r"<!-- file: (\S+) -->")
+
+
+@attrs.frozen
+class Block:
+    """
+    One block of code.
+
+    :ivar page: the file where it stands.
+    :ivar line: the number of its first line there.
+    :ivar language: as the page says; what is no block of a known language is called by what it looks like.
+    :ivar text: its lines, without their common indentation.
+    :ivar file: the name of the file that it is the content of, if it is.
+    """
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    file: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for people."""
+        page = self.page.relative_to(ROOT) if self.page.is_relative_to(ROOT) else self.page
+        return f"{page}:{self.line}"
+
+
+def all_pages() -> list[Path]:
+    """README.md and the pages of the documentation."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.rst"))]
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """The code blocks of a page, in order."""
+    lines = page.read_text(encoding="utf-8").split("\n")
+    return list(_markdown(page, lines) if page.suffix == ".md" else _restructured(page, lines))
+
+
+def _markdown(page: Path, lines: list[str]) -> Iterator[Block]:
+    file = None
+    index = 0
+    while index < len(lines):
+        line, index = lines[index], index + 1
+        if fence := _FENCE.fullmatch(line.strip()):
+            end = next(at for at in range(index, len(lines)) if lines[at].strip() == fence[1])
+            yield Block(page, index + 1, fence[2], "\n".join(lines[index:end]), file)
+            index, file = end + 1, None
+        elif named := _FILE.fullmatch(line.strip()):
+            file = named[1]
+        elif line.startswith("    ") and not lines[index - 2].strip():
+            yield Block(page, index, "an indented block", line)
+
+
+def _restructured(page: Path, lines: list[str]) -> Iterator[Block]:
+    index = 0
+    while index < len(lines):
+        line, index = lines[index], index + 1
+        directive = _DIRECTIVE.fullmatch(line)
+        if directive and directive[2] in _CODE:
+            options, start = {}, index
+            while start < len(lines) and (option := _OPTION.fullmatch(lines[start])):
+                options[option[1]], start = option[2], start + 1
+            start, end = _indented(lines, start, len(directive[1]))
+            language = directive[3] if directive[2] == "code-block" else f"the directive {directive[2]}"
+            yield Block(page, start + 1, language, _dedented(lines[start:end]), options.get("caption"))
+            index = end
+        elif line.rstrip().endswith("::") and not line.lstrip().startswith(".."):
+            start, index = _indented(lines, index, len(line) - len(line.lstrip()))
+            yield Block(page, start + 1, "a literal block", _dedented(lines[start:index]))
+        elif line.lstrip().startswith(">>> "):
+            yield Block(page, index, "a doctest", line)
+
+
+def _indented(lines: list[str], start: int, indentation: int) -> tuple[int, int]:
+    """Where the lines begin and end that are indented more than so much, blank ones at both ends left out."""
+    while start < len(lines) and not lines[start].strip():
+        start += 1
+    end = start
+    for at in range(start, len(lines)):
+        if lines[at].strip():
+            if len(lines[at]) - len(lines[at].lstrip()) <= indentation:
+                break
+            end = at + 1
+    return start, end
+
+
+def _dedented(lines: list[str]) -> str:
+    margin = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+    return "\n".join(line[margin:] for line in lines)

@@ -1,0 +1,127 @@
+"""One page, all of whose blocks are run in order: files are written, code is run, commands are typed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from docs_console import Command, Console, commands_of
+from docs_exchange import play
+from docs_interpreter import Interpreter
+from docs_pages import NOT_RUN, Block
+
+#: Ports of the pages: each run has free ones instead.
+PORTS = ("2524", "2525")
+#: Directories of the pages: in each run they are below its own.
+PLACES = ("/srv/", "/var/spool/postfix/", "/var/log/")
+#: Languages of Postfix's configuration: see test_docs_postfix.py.
+CONFIGURATION = frozenset({"ini"})
+#: Programs that are not everywhere, and what they belong to.
+PEERS = {"swaks": "swaks"}
+
+_REACTOR = re.compile(r"\breactor\.run\(|\breact\(|reactor\.install\(")
+
+
+def peer_of(block: Block) -> str | None:
+    """The peer without which a block cannot be run."""
+    if block.language not in ("console", "sh"):
+        return None
+    programs = {command.text.partition(" ")[0] for command in commands_of(block)}
+    return next((peer for program, peer in PEERS.items() if program in programs), None)
+
+
+def run_page(blocks: Sequence[Block]) -> None:
+    """
+    Run the blocks of one page in order.
+
+    :raises AssertionError: where one of them does not do what the page says, or cannot be run at all.
+    """
+    with ExitStack() as stack:
+        # Not pytest's directory: the path of a Unix socket has room for 107 octets.
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="docs-")))
+        for place in PLACES:
+            (directory / place.strip("/")).mkdir(parents=True)
+        run = _Run(directory)
+        stack.callback(run.kill)
+        for number, block in enumerate(blocks):
+            run.block(block, blocks[number + 1 :])
+        run.close()
+
+
+class _Run:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        environment = _environment()
+        self._console = Console(directory, environment)
+        self._interpreter = Interpreter(directory, environment)
+        self._replacements = {rf"(?<!\d){port}(?!\d)": str(free_port()) for port in PORTS}
+        self._replacements |= {rf"(?<![\w./]){place}": f"{directory}{place}" for place in PLACES}
+
+    def _here(self, text: str) -> str:
+        """What stands on the page, with ports and paths of this run."""
+        for pattern, replacement in self._replacements.items():
+            text = re.sub(pattern, replacement, text)
+        return text
+
+    def block(self, block: Block, later: Sequence[Block]) -> None:
+        if block.file is not None and block.language not in CONFIGURATION:
+            self._write(block, later)
+        elif block.language == "python":
+            assert not _REACTOR.search(block.text), f"{block.place}: it runs a reactor: make it a file, and run that"
+            self._interpreter.run(block, self._here(block.text))
+        elif block.language in ("console", "sh"):
+            for command in commands_of(block):
+                self._type(command)
+        elif block.language == "text":
+            play(block)
+        else:
+            known = block.language in CONFIGURATION
+            assert known, f"{block.place}: nothing runs {block.language!r}"
+
+    def _write(self, block: Block, later: Sequence[Block]) -> None:
+        assert block.file is not None
+        name = Path(block.file)
+        assert any(re.search(rf"\b{re.escape(name.stem)}\b", other.text) for other in later), (
+            f"{block.place}: nothing on the page uses {block.file}"
+        )
+        target = self._directory / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source = self._here(block.text) + "\n"
+        target.write_text(source, encoding="utf-8")
+        if name.suffix == ".py":
+            compile(source, block.place, "exec")
+
+    def _type(self, command: Command) -> None:
+        if command.text in NOT_RUN:
+            return
+        assert not command.is_for_root, f"{command.block.place}: {command.text!r} is for root, and not in NOT_RUN"
+        self._console.run(command, self._here(command.text), [self._here(line) for line in command.output])
+
+    def close(self) -> None:
+        self._console.close()
+
+    def kill(self) -> None:
+        self._interpreter.close()
+        self._console.kill()
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free just now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _environment() -> Mapping[str, str]:
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    found = shutil.which("twistd", path=path)
+    assert found is not None, "twistd is not in the environment of the tests"
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "LC_ALL": "C.UTF-8"}

@@ -1,0 +1,111 @@
+"""Programs that run beside the reactor: most servers here live in the process of the tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import attrs
+from occasions import Occasions
+from twisted.internet import reactor
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
+
+R = TypeVar("R")
+_SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+def path_with_sbin() -> str:
+    """Where programs are looked for: an ordinary user's path lacks Postfix's."""
+    return os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN))
+
+
+@attrs.frozen
+class Ended:
+    """
+    :ivar status: the exit status, or minus the number of the signal.
+    :ivar output: what it wrote to standard output.
+    :ivar errors: what it wrote to standard error.
+    """
+
+    status: int
+    output: str
+    errors: str
+
+
+class Program(ProcessProtocol):
+    """
+    A program that runs.
+
+    :param command: its name, looked for in the path, and its arguments.
+    :param given: its standard input, which ends with it.
+    :ivar lines: what it wrote so far, a line each, of both kinds.
+    """
+
+    transport: Any
+
+    def __init__(self, command: Sequence[str], given: bytes = b"", directory: str | None = None) -> None:
+        self.lines: Occasions[str] = Occasions(f"the output of {command[0]}")
+        self._given = given
+        self._written: dict[int, bytes] = {1: b"", 2: b""}
+        self._ends: Occasions[Ended] = Occasions(f"the end of {command[0]}")
+        environment = {**os.environ, "PATH": path_with_sbin(), "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+        # spawnProcess looks for the program in the path of the environment it is given.
+        reactor.spawnProcess(self, command[0], command, environment, directory)  # type: ignore[attr-defined]
+
+    def connectionMade(self) -> None:
+        """It runs."""
+        self.transport.write(self._given)
+        self.transport.closeStdin()
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """It wrote something."""
+        before = self._written[childFD].rpartition(b"\n")[2]
+        self._written[childFD] += data
+        for line in (before + data).split(b"\n")[:-1]:
+            self.lines.add(line.decode("utf-8", "replace"))
+
+    def processEnded(self, reason: Failure) -> None:
+        """It has ended, and all its output has come."""
+        error: Any = reason.value
+        status = 0 if reason.check(ProcessDone) else -error.signal if error.signal else error.exitCode
+        output, errors = (self._written[number].decode("utf-8", "replace") for number in (1, 2))
+        self._ends.add(Ended(status, output, errors))
+
+    async def end(self) -> Ended:
+        """
+        Wait for its end.
+
+        :raises AssertionError: at the deadline; it is killed then.
+        """
+        try:
+            (ended,) = await self._ends.count(1)
+        except AssertionError as error:
+            self.send_signal(signal.SIGKILL)
+            raise AssertionError(f"{error}; it wrote {self._written}") from None
+        return ended
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal, where it still runs."""
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess(number)
+
+
+async def run(*command: str, given: bytes = b"") -> Ended:
+    """
+    Run a program to its end.
+
+    :param command: its name and its arguments.
+    :param given: its standard input.
+    """
+    return await Program(command, given).end()
+
+
+async def in_thread(function: Callable[..., R], *arguments: Any, **keywords: Any) -> R:
+    """Call what blocks, such as smtplib, in a thread: the server it talks to needs the reactor."""
+    return await deferToThread(function, *arguments, **keywords)

@@ -1,0 +1,602 @@
+"""MAIL and RCPT: what is taken, what is refused and with which codes, what reaches the application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from dialogue import codes, greeted, with_recipients, with_sender
+
+from lmtp_twisted import Address, PermanentFailure, Reply, TemporaryFailure
+from lmtp_twisted.errors import DeliveryError
+from lmtp_twisted.testing import ScriptedDeliveries
+from lmtp_twisted.wire.parameters import Body, Notify, OriginalRecipient, Ret
+
+
+def mail(argument: str, **settings: Any) -> str:
+    """The codes with which a MAIL is answered."""
+    (line,) = codes(greeted(**settings).say(f"MAIL FROM:{argument}"))
+    return line
+
+
+def rcpt(argument: str, sender: str = "<sender@example.net>", **settings: Any) -> str:
+    """The codes with which a RCPT is answered."""
+    client = greeted(**settings)
+    assert codes(client.say(f"MAIL FROM:{sender}")) == ["250 2.1.0"]
+    (line,) = codes(client.say(f"RCPT TO:{argument}"))
+    return line
+
+
+def sender_of(argument: str) -> Any:
+    """The sender that the application is asked about."""
+    deliveries = ScriptedDeliveries()
+    assert codes(greeted(deliveries).say(f"MAIL FROM:{argument}")) == ["250 2.1.0"]
+    return deliveries.calls[-1][1]
+
+
+def recipient_of(argument: str, sender: str = "<sender@example.net>") -> Any:
+    """The recipient that the application is asked about."""
+    deliveries = ScriptedDeliveries()
+    client = greeted(deliveries)
+    assert codes(client.say(f"MAIL FROM:{sender}", f"RCPT TO:{argument}")) == ["250 2.1.0", "250 2.1.5"]
+    return deliveries.calls[-1][1]
+
+
+# Paths
+
+
+def test_the_null_sender_is_accepted() -> None:
+    """RFC 5321 §4.5.5."""
+    assert mail("<>") == "250 2.1.0"
+    assert sender_of("<>").address is None
+
+
+def test_the_null_recipient_is_501() -> None:
+    """RFC 5321 §4.1.1.3."""
+    assert rcpt("<>") == "501 5.1.3"
+
+
+@pytest.mark.parametrize("name", ["Postmaster", "postmaster", "POSTMASTER", "pOsTmAsTeR"])
+def test_postmaster_without_a_domain_is_accepted_in_any_case(name: str) -> None:
+    """RFC 5321 §4.5.1."""
+    assert rcpt(f"<{name}>") == "250 2.1.5"
+    assert recipient_of(f"<{name}>").address == Address(name, "")
+
+
+def test_a_recipient_without_a_domain_is_the_backends_to_decide() -> None:
+    """RFC 2033 §1: local delivery knows its own names."""
+    client = with_sender(ScriptedDeliveries(recipients={"nobody": PermanentFailure("no such user")}))
+    assert codes(client.say("RCPT TO:<user>", "RCPT TO:<nobody>")) == ["250 2.1.5", "550 5.1.1"]
+
+
+@pytest.mark.parametrize("path", ["<@a,@b:u@c>", "<@a:u@c>", "<@a.example,@b.example:u@c>"])
+def test_a_source_route_is_stripped(path: str) -> None:
+    """RFC 5321 appendix C."""
+    assert sender_of(path).address == Address("u", "c")
+    assert recipient_of(path).address == Address("u", "c")
+
+
+@pytest.mark.parametrize(
+    ("path", "address", "canonical"),
+    [
+        ('<"a b"@c>', Address("a b", "c"), '"a b"@c'),
+        ('<"a\\"b"@c>', Address('a"b', "c"), '"a\\"b"@c'),
+        ('<""@c>', Address("", "c"), '""@c'),
+        ('<"ab"@c>', Address("ab", "c"), "ab@c"),
+        ('<"a\\b"@c>', Address("ab", "c"), "ab@c"),
+        ('<"a@b"@c>', Address("a@b", "c"), '"a@b"@c'),
+        ('<"a>b"@c>', Address("a>b", "c"), '"a>b"@c'),
+    ],
+)
+def test_a_quoted_local_part_is_parsed_and_kept_in_canonical_form(path: str, address: Address, canonical: str) -> None:
+    """RFC 5321 §4.1.2: quotes only where they are needed."""
+    assert recipient_of(path).address == address
+    assert str(recipient_of(path)) == canonical
+    assert str(sender_of(path)) == canonical
+
+
+def test_two_spellings_of_one_mailbox_are_one_recipient() -> None:
+    """RFC 5321 §4.1.2, RFC 2033 §4.2."""
+    deliveries = ScriptedDeliveries()
+    client = with_recipients(deliveries, "ab@c", '"ab"@C', "@route:ab@c")
+    assert len(client.content()) == 3
+    assert len(deliveries.messages[0].recipients) == 1
+
+
+def test_local_parts_that_differ_in_case_are_two_recipients() -> None:
+    """RFC 5321 §2.4: it is the backend that may think them one."""
+    deliveries = ScriptedDeliveries()
+    client = with_recipients(deliveries, "ab@c", "AB@c")
+    assert len(client.content()) == 2
+    assert len(deliveries.messages[0].recipients) == 2
+
+
+@pytest.mark.parametrize("literal", ["[192.0.2.1]", "[IPv6:2001:db8::1]", "[ipv6:::1]"])
+def test_an_address_literal_is_accepted(literal: str) -> None:
+    """RFC 5321 §4.1.3."""
+    assert rcpt(f"<u@{literal}>") == "250 2.1.5"
+    assert mail(f"<u@{literal}>") == "250 2.1.0"
+
+
+@pytest.mark.parametrize(
+    "literal", ["[300.1.1.1]", "[1.2.3]", "[]", "[IPv6:zz]", "[IPv6:1.2.3.4]", "[x]", "[192.0.2.1", "[::1]"]
+)
+def test_a_bad_address_literal_is_501(literal: str) -> None:
+    """RFC 5321 §4.1.3."""
+    assert rcpt(f"<u@{literal}>") == "501 5.1.3"
+    assert mail(f"<u@{literal}>") == "501 5.1.7"
+
+
+@pytest.mark.parametrize("blank", [" ", "  "])
+def test_a_blank_before_the_angle_bracket_is_tolerated(blank: str) -> None:
+    """RFC 5321 §3.3 forbids it to clients."""
+    assert mail(f"{blank}<a@x>") == "250 2.1.0"
+    assert rcpt(f"{blank}<a@x>") == "250 2.1.5"
+    assert mail(f"{blank}<a@x> SIZE=1") == "250 2.1.0"
+    assert mail(f"{blank}<>") == "250 2.1.0"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a@b",
+        "<a@b@c>",
+        "<a.@b>",
+        "<.a@b>",
+        "<a..b@c>",
+        "<a\x01b@c>",
+        "<a\x7fb@c>",
+        '<"a\x00b"@c>',
+        "<a@b",
+        "<a@>",
+        "<@b>",
+        "<a@b c>",
+        "<a b@c>",
+        "<<a@b>>",
+        "< >",
+        "<a@-b>",
+        "<a@b-.c>",
+        "<a@b..c>",
+        "<@a,@b>",
+        "<@a;@b:u@c>",
+    ],
+)
+def test_a_malformed_path_is_501(path: str) -> None:
+    """RFC 5321 §4.1.2, RFC 3463 §3.2."""
+    assert mail(path) == "501 5.1.7"
+    assert rcpt(path) == "501 5.1.3"
+
+
+def test_a_carriage_return_in_a_path_is_501() -> None:
+    """RFC 5321 §2.3.8."""
+    assert codes(greeted().send(b"MAIL FROM:<a\rb@c>\r\n")) == ["501 5.1.7"]
+
+
+def test_a_long_local_part_is_accepted() -> None:
+    """RFC 5321 §4.5.3.1.1 allows more than 64 octets, and local systems use it."""
+    assert rcpt(f"<{'u' * 200}@example.org>") == "250 2.1.5"
+    assert mail(f"<{'u' * 200}@example.org>") == "250 2.1.0"
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_a_path_of_256_octets_is_accepted_and_a_longer_one_is_501(quoted: bool) -> None:
+    """RFC 5321 §4.5.3.1.3."""
+    domain = "@example.org>"
+    local = 256 - len("<") - len(domain)
+    longest = f'<"{"u" * (local - 2)}"{domain}' if quoted else f"<{'u' * local}{domain}"
+    assert len(longest) == 256
+    longer = longest.replace("u@", "uu@").replace('u"@', 'uu"@')
+    assert (mail(longest), rcpt(longest)) == ("250 2.1.0", "250 2.1.5")
+    assert (mail(longer), rcpt(longer)) == ("501 5.1.7", "501 5.1.3")
+
+
+# SIZE
+
+
+def test_a_declared_size_up_to_the_limit_is_accepted_and_handed_on() -> None:
+    """RFC 1870 §4."""
+    assert mail("<a@x> SIZE=1000", size_limit=1000) == "250 2.1.0"
+    assert sender_of("<a@x> SIZE=1000").parameters.size == 1000
+
+
+def test_a_declared_size_over_the_limit_is_552_at_mail() -> None:
+    """RFC 1870 §6.1."""
+    assert mail("<a@x> SIZE=1001", size_limit=1000) == "552 5.3.4"
+
+
+def test_a_declared_size_of_20_digits_is_parsed() -> None:
+    """RFC 1870 §3."""
+    assert mail("<a@x> SIZE=99999999999999999999") == "552 5.3.4"
+    assert mail("<a@x> SIZE=99999999999999999999", size_limit=0) == "250 2.1.0"
+    assert mail("<a@x> SIZE=00000000000000000001") == "250 2.1.0"
+
+
+@pytest.mark.parametrize(
+    "size", ["SIZE=abc", "SIZE=", "SIZE=-1", "SIZE=+1", "SIZE=1.5", "SIZE", f"SIZE={'9' * 21}", "SIZE=1x"]
+)
+def test_a_malformed_size_is_501(size: str) -> None:
+    """RFC 1870 §3."""
+    assert mail(f"<a@x> {size}") == "501 5.5.4"
+
+
+def test_a_refused_size_asks_no_backend() -> None:
+    """RFC 1870 §6.1."""
+    deliveries = ScriptedDeliveries()
+    client = greeted(deliveries, size_limit=10)
+    client.say("MAIL FROM:<a@x> SIZE=11")
+    assert deliveries.calls == []
+    assert codes(client.say("MAIL FROM:<a@x>")) == ["250 2.1.0"]
+
+
+# BODY and SMTPUTF8
+
+
+@pytest.mark.parametrize("body", ["7BIT", "8BITMIME", "BINARYMIME", "8bitmime", "BinaryMime"])
+def test_the_kinds_of_body_are_accepted(body: str) -> None:
+    """RFC 6152 §2, RFC 3030 §3."""
+    assert mail(f"<a@x> BODY={body}") == "250 2.1.0"
+    assert sender_of(f"<a@x> BODY={body}").parameters.body is Body(body.upper())
+
+
+@pytest.mark.parametrize("body", ["BODY=9BIT", "BODY=", "BODY", "BODY=8BITMIMEX"])
+def test_another_kind_of_body_is_501(body: str) -> None:
+    """RFC 6152 §2."""
+    assert mail(f"<a@x> {body}") == "501 5.5.4"
+
+
+def test_binarymime_and_data_do_not_go_together() -> None:
+    """RFC 3030 §3."""
+    client = greeted()
+    client.say("MAIL FROM:<a@x> BODY=BINARYMIME", "RCPT TO:<b@x>")
+    assert codes(client.say("DATA")) == ["503 5.5.1"]
+    assert codes(client.send(b"BDAT 3 LAST\r\na\nb")) == ["250 2.0.0"]
+
+
+def test_smtputf8_is_accepted_without_a_value() -> None:
+    """RFC 6531 §3.4."""
+    assert mail("<a@x> SMTPUTF8") == "250 2.1.0"
+    assert mail("<a@x> SMTPUTF8=x") == "501 5.5.4"
+    assert mail("<a@x> SMTPUTF8=") == "501 5.5.4"
+    assert sender_of("<a@x> SMTPUTF8").parameters.smtputf8
+
+
+@pytest.mark.parametrize("path", ["<ü@x>", "<a@bücher.example>", '<"ü b"@x>', "<用户@例子.广告>"])
+def test_a_utf_8_address_needs_smtputf8(path: str) -> None:
+    """RFC 6531 §3.5."""
+    assert mail(path) == "550 5.6.7"
+    assert rcpt(path) == "553 5.6.7"
+    assert mail(f"{path} SMTPUTF8") == "250 2.1.0"
+    assert rcpt(path, sender="<> SMTPUTF8") == "250 2.1.5"
+
+
+@pytest.mark.parametrize("octets", [b"\xff", b"\xc3", b"\xc0\x80", b"\xed\xa0\x80", b"\xf5\x80\x80\x80"])
+def test_what_is_not_utf_8_is_501(octets: bytes) -> None:
+    """RFC 6531 §3.3."""
+    client = greeted()
+    assert codes(client.send(b"MAIL FROM:<a" + octets + b"@x> SMTPUTF8\r\n")) == ["501 5.1.7"]
+    assert codes(client.send(b"MAIL FROM:<a@x> SMTPUTF8\r\nRCPT TO:<a" + octets + b"@x>\r\n")) == [
+        "250 2.1.0",
+        "501 5.1.3",
+    ]
+
+
+def test_replies_name_a_utf_8_recipient_in_ascii() -> None:
+    """RFC 6533 §3."""
+    client = greeted()
+    client.say("MAIL FROM:<ü@x> SMTPUTF8", "RCPT TO:<üser@x>")
+    (reply,) = client.content()
+    assert r"<\x{FC}ser@x>" in reply
+
+
+# DSN
+
+
+@pytest.mark.parametrize("ret", ["FULL", "HDRS", "full", "Hdrs"])
+def test_ret_is_handed_on(ret: str) -> None:
+    """RFC 3461 §4.3."""
+    assert sender_of(f"<a@x> RET={ret}").parameters.ret is Ret(ret.upper())
+
+
+@pytest.mark.parametrize("ret", ["RET=X", "RET=", "RET", "RET=FULL,HDRS"])
+def test_a_malformed_ret_is_501(ret: str) -> None:
+    """RFC 3461 §4.3."""
+    assert mail(f"<a@x> {ret}") == "501 5.5.4"
+
+
+def test_envid_is_decoded_and_handed_on_with_its_case() -> None:
+    """RFC 3461 §4.4."""
+    assert sender_of("<a@x> ENVID=QQ314159").parameters.envid == "QQ314159"
+    assert sender_of("<a@x> ENVID=a+2Bb+3Dc").parameters.envid == "a+b=c"
+    assert sender_of(f"<a@x> ENVID={'x' * 100}").parameters.envid == "x" * 100
+
+
+@pytest.mark.parametrize("envid", ["+zz", "+0D+0A", "+2", "+2b", "a=b", "x" * 101, "", "+00", "ü"])
+def test_a_malformed_envid_is_501(envid: str) -> None:
+    """RFC 3461 §4, §4.4."""
+    assert mail(f"<a@x> ENVID={envid}") == "501 5.5.4"
+
+
+@pytest.mark.parametrize(
+    ("notify", "wanted"),
+    [
+        ("NEVER", Notify.NEVER),
+        ("SUCCESS", Notify.SUCCESS),
+        ("success,FAILURE", Notify.SUCCESS | Notify.FAILURE),
+        ("FAILURE,DELAY,SUCCESS", Notify.SUCCESS | Notify.FAILURE | Notify.DELAY),
+    ],
+)
+def test_notify_is_handed_on(notify: str, wanted: Notify) -> None:
+    """RFC 3461 §4.1."""
+    assert recipient_of(f"<a@x> NOTIFY={notify}").parameters.notify == wanted
+
+
+@pytest.mark.parametrize("notify", ["NEVER,SUCCESS", "SUCCESS,NEVER", "X", "", "SUCCESS,", ",SUCCESS"])
+def test_a_malformed_notify_is_501(notify: str) -> None:
+    """RFC 3461 §4.1."""
+    assert rcpt(f"<a@x> NOTIFY={notify}") == "501 5.5.4"
+
+
+@pytest.mark.parametrize(
+    ("orcpt", "original"),
+    [
+        ("rfc822;Bob@example.org", OriginalRecipient("rfc822", "Bob@example.org")),
+        ("RFC822;a+2Bb@x", OriginalRecipient("RFC822", "a+b@x")),
+        ("rfc822;root", OriginalRecipient("rfc822", "root")),
+        (r"utf-8;\x{FC}ser@x", OriginalRecipient("utf-8", "üser@x")),
+        ("utf-8;üser@x", OriginalRecipient("utf-8", "üser@x")),
+        ("x400;/C=de/", None),
+    ],
+)
+def test_orcpt_is_decoded_and_handed_on_with_its_case(orcpt: str, original: OriginalRecipient | None) -> None:
+    """RFC 3461 §4.2, RFC 6533 §3."""
+    if original is None:
+        assert rcpt(f"<a@x> ORCPT={orcpt}") == "501 5.5.4"  # "=" is no xtext
+    else:
+        assert recipient_of(f"<a@x> ORCPT={orcpt}", "<> SMTPUTF8").original == original
+
+
+@pytest.mark.parametrize("orcpt", ["abc", "", "rfc822;+zz", "rfc822;a+0D+0Ab", ";a@x", "rf(c;a"])
+def test_a_malformed_orcpt_is_501(orcpt: str) -> None:
+    """RFC 3461 §4.2."""
+    assert rcpt(f"<a@x> ORCPT={orcpt}") == "501 5.5.4"
+
+
+def test_an_orcpt_of_500_octets_is_accepted() -> None:
+    """RFC 3461 §4.2."""
+    assert rcpt("<a@x> ORCPT=rfc822;" + "x" * 493) == "250 2.1.5"
+    assert rcpt("<a@x> ORCPT=rfc822;" + "x" * 494) == "501 5.5.4"
+
+
+def test_the_longest_rcpt_of_all_is_accepted() -> None:
+    """RFC 5321 §4.5.3.1.4, RFC 3461 §5.4."""
+    path = f"<{'u' * 242}@example.org>"
+    assert rcpt(f"{path} NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;{'x' * 493}") == "250 2.1.5"
+
+
+def test_the_longest_mail_of_all_is_accepted() -> None:
+    """RFC 5321 §4.5.3.1.4."""
+    path = f"<{'u' * 242}@example.org>"
+    parameters = f"SIZE=00000000000000000001 BODY=BINARYMIME SMTPUTF8 RET=FULL ENVID={'x' * 100} MT-PRIORITY=-9"
+    assert mail(f"{path} {parameters}") == "250 2.1.0"
+
+
+@pytest.mark.parametrize("enabled", [(), ("DSN",)])
+def test_the_dsn_parameters_are_taken_whether_dsn_is_announced_or_not(enabled: tuple[str, ...]) -> None:
+    """RFC 3461 §5.2.1: to refuse them would bounce real mail."""
+    assert mail("<a@x> RET=HDRS ENVID=x", enabled=enabled) == "250 2.1.0"
+    assert rcpt("<a@x> NOTIFY=NEVER ORCPT=rfc822;a@x", enabled=enabled) == "250 2.1.5"
+
+
+def test_parameters_are_blind_to_the_case_of_their_keywords() -> None:
+    """RFC 5321 §2.4."""
+    assert mail("<a@x> size=1 Body=7bit smtputf8 rEt=full envid=X") == "250 2.1.0"
+    assert rcpt("<a@x> notify=never orcpt=rfc822;A@x") == "250 2.1.5"
+
+
+def test_what_a_recipient_said_first_stands() -> None:
+    """RFC 2033 §4.2: given twice it is delivered once."""
+    deliveries = ScriptedDeliveries()
+    client = with_sender(deliveries)
+    client.say("RCPT TO:<a@x> NOTIFY=NEVER", "RCPT TO:<a@x> NOTIFY=DELAY")
+    assert len(client.content()) == 2
+    (recipient,) = deliveries.messages[0].recipients
+    assert recipient.parameters.notify is Notify.NEVER
+
+
+# Other parameters
+
+
+@pytest.mark.parametrize("priority", range(-9, 10))
+def test_a_priority_from_minus_9_to_9_is_handed_on(priority: int) -> None:
+    """RFC 6710 §4."""
+    assert sender_of(f"<a@x> MT-PRIORITY={priority}").parameters.mt_priority == priority
+
+
+@pytest.mark.parametrize("priority", ["+1", "-0", "01", "10", "-10", "", "x", "1.0", "--1", "00"])
+def test_a_malformed_priority_is_501(priority: str) -> None:
+    """RFC 6710 §4.1."""
+    assert mail(f"<a@x> MT-PRIORITY={priority}") == "501 5.5.4"
+
+
+def test_requiretls_without_tls_is_555() -> None:
+    """RFC 8689 §2: it is not announced."""
+    assert mail("<a@x> REQUIRETLS") == "555 5.5.4"
+    assert mail("<a@x> REQUIRETLS=yes") == "501 5.5.4"
+
+
+@pytest.mark.parametrize("parameter", ["FOO", "FOO=bar", "X-Y=1", "NOTIFY=NEVER", "ORCPT=rfc822;a"])
+def test_an_unknown_parameter_of_mail_is_555(parameter: str) -> None:
+    """RFC 5321 §4.1.1.11."""
+    assert mail(f"<a@x> {parameter}") == "555 5.5.4"
+
+
+@pytest.mark.parametrize("parameter", ["FOO", "FOO=bar", "SIZE=1", "BODY=7BIT", "RET=FULL", "SMTPUTF8"])
+def test_an_unknown_parameter_of_rcpt_is_555(parameter: str) -> None:
+    """RFC 5321 §4.1.1.11."""
+    assert rcpt(f"<a@x> {parameter}") == "555 5.5.4"
+
+
+@pytest.mark.parametrize("twice", ["SIZE=1 SIZE=1", "SIZE=1 size=2", "SMTPUTF8 SMTPUTF8", "RET=FULL RET=HDRS"])
+def test_a_parameter_of_mail_given_twice_is_501(twice: str) -> None:
+    """RFC 5321 §4.1.1.11."""
+    assert mail(f"<a@x> {twice}") == "501 5.5.4"
+
+
+@pytest.mark.parametrize("twice", ["NOTIFY=NEVER NOTIFY=NEVER", "ORCPT=rfc822;a ORCPT=rfc822;a"])
+def test_a_parameter_of_rcpt_given_twice_is_501(twice: str) -> None:
+    """RFC 5321 §4.1.1.11."""
+    assert rcpt(f"<a@x> {twice}") == "501 5.5.4"
+
+
+@pytest.mark.parametrize("text", ["SIZE", "=1", "-X=1", "FOO=a=b", "FO\x00", "<b@x>"])
+def test_a_malformed_parameter_is_501(text: str) -> None:
+    """RFC 5321 §4.1.2."""
+    assert mail(f"<a@x> {text}") == "501 5.5.4"
+
+
+def test_a_parameter_needs_a_blank_before_it() -> None:
+    """RFC 5321 §4.1.1.2."""
+    assert mail("<a@x>SIZE=1") == "501 5.5.4"
+    assert rcpt("<a@x>NOTIFY=NEVER") == "501 5.5.4"
+
+
+def test_blanks_between_and_behind_parameters_are_tolerated() -> None:
+    """RFC 5321 §4.1.1."""
+    assert mail("<a@x>   SIZE=1    BODY=7BIT  ") == "250 2.1.0"
+
+
+# How many recipients
+
+
+@pytest.mark.parametrize("most", [1, 5, 100])
+def test_more_than_the_most_recipients_are_452_and_the_earlier_ones_stand(most: int) -> None:
+    """RFC 5321 §4.5.3.1.10."""
+    client = with_sender(max_recipients=most)
+    replies = codes(client.say(*(f"RCPT TO:<r{number}@x>" for number in range(most + 3))))
+    assert replies == ["250 2.1.5"] * most + ["452 4.5.3"] * 3
+    assert codes(client.content()) == ["250 2.0.0"] * most
+
+
+def test_a_thousand_recipients_work_by_default() -> None:
+    """RFC 5321 §4.5.3.1.8 asks for 100."""
+    client = with_sender()
+    replies = codes(client.say(*(f"RCPT TO:<r{number}@x>" for number in range(1001))))
+    assert replies == ["250 2.1.5"] * 1000 + ["452 4.5.3"]
+    assert codes(client.content()) == ["250 2.0.0"] * 1000
+
+
+def test_refused_recipients_do_not_count_and_repeated_ones_do() -> None:
+    """RFC 5321 §4.5.3.1.10: what counts is what a reply is owed for."""
+    client = with_sender(ScriptedDeliveries(recipients={"no@x": PermanentFailure("no")}), max_recipients=2)
+    lines = [f"RCPT TO:<{name}@x>" for name in ("no", "a", "no", "a", "a")]
+    assert codes(client.say(*lines)) == ["550 5.1.1", "250 2.1.5", "550 5.1.1", "250 2.1.5", "452 4.5.3"]
+    assert len(client.content()) == 2
+
+
+def test_the_next_message_may_have_as_many_recipients_again() -> None:
+    """RFC 5321 §4.5.3.1.8."""
+    client = greeted(max_recipients=1)
+    for _ in range(3):
+        assert codes(client.say("MAIL FROM:<a@x>", "RCPT TO:<a@x>", "RCPT TO:<b@x>")) == [
+            "250 2.1.0",
+            "250 2.1.5",
+            "452 4.5.3",
+        ]
+        assert codes(client.content()) == ["250 2.0.0"]
+
+
+# The application's refusals
+
+
+@pytest.mark.parametrize(
+    ("refusal", "sender", "recipient"),
+    [
+        (PermanentFailure("no"), "550 5.7.1", "550 5.1.1"),
+        (DeliveryError(text="no"), "550 5.7.1", "550 5.1.1"),
+        (TemporaryFailure("later"), "451 4.3.0", "451 4.3.0"),
+        (PermanentFailure("no", code=553), "553 5.7.1", "553 5.1.1"),
+        (PermanentFailure("no", enhanced="5.2.1"), "550 5.2.1", "550 5.2.1"),
+        (PermanentFailure("no", code=554, enhanced="5.1.6"), "554 5.1.6", "554 5.1.6"),
+        (TemporaryFailure("later", code=450, enhanced="4.2.1"), "450 4.2.1", "450 4.2.1"),
+        (DeliveryError(450, text="later"), "450 4.3.0", "450 4.3.0"),
+        (DeliveryError(enhanced="4.2.2", text="full"), "451 4.2.2", "451 4.2.2"),
+        (Reply(550, "5.1.1", "no"), "550 5.1.1", "550 5.1.1"),
+        (Reply(450, None, "later"), "450 4.3.0", "450 4.3.0"),
+    ],
+)
+def test_a_refusal_has_its_own_codes_or_the_defaults_of_the_place(refusal: Any, sender: str, recipient: str) -> None:
+    """RFC 3463 §3.2, §3.8; the class of both codes is one (RFC 2034 §4)."""
+    deliveries = ScriptedDeliveries(senders={"no@x": refusal}, recipients={"no@x": refusal})
+    client = greeted(deliveries)
+    assert codes(client.say("MAIL FROM:<no@x>")) == [sender]
+    client.say("MAIL FROM:<a@x>")
+    assert codes(client.say("RCPT TO:<no@x>")) == [recipient]
+    assert codes(client.say("RCPT TO:<yes@x>")) == ["250 2.1.5"]
+    assert codes(client.content()) == ["250 2.0.0"]
+
+
+@pytest.mark.parametrize(
+    "refusal", [DeliveryError(550, "4.2.1", "x"), Reply(550, "4.2.1", "x"), Reply(550, "2.0.0", "x")]
+)
+def test_a_refusal_whose_codes_disagree_is_of_the_class_of_its_code(refusal: Any) -> None:
+    """RFC 2034 §4."""
+    client = with_sender(ScriptedDeliveries(recipients={"no@x": refusal}))
+    (answer,) = codes(client.say("RCPT TO:<no@x>"))
+    assert answer.startswith("550 5.")
+
+
+@pytest.mark.parametrize("text", ["no such user", "moved to <b@x>"])
+def test_the_words_of_a_refusal_reach_the_client(text: str) -> None:
+    """RFC 5321 §4.2."""
+    client = with_sender(ScriptedDeliveries(recipients={"no@x": PermanentFailure(text)}))
+    assert client.say("RCPT TO:<no@x>") == [f"550 5.1.1 {text}"]
+
+
+def test_the_application_may_accept_with_words_of_its_own() -> None:
+    """RFC 5321 §4.2."""
+    deliveries = ScriptedDeliveries(
+        senders={"a@x": "welcome back"},
+        recipients={"b@x": "mailbox found", "c@x": Reply(251, "2.1.5", "will forward"), "d@x": True},
+    )
+    client = greeted(deliveries)
+    assert client.say("MAIL FROM:<a@x>", "RCPT TO:<b@x>", "RCPT TO:<c@x>") == [
+        "250 2.1.0 welcome back",
+        "250 2.1.5 mailbox found",
+        "251 2.1.5 will forward",
+    ]
+    assert codes(client.say("RCPT TO:<d@x>")) == ["250 2.1.5"]
+    assert len(client.content()) == 3
+
+
+def test_an_overloaded_backend_refuses_at_mail() -> None:
+    """RFC 3463 §3.4: never part of one message."""
+
+    class Busy:
+        def getDelivery(self, session: object) -> None:
+            raise TemporaryFailure("busy", enhanced="4.3.2")
+
+    client = greeted(Busy())
+    assert codes(client.say("MAIL FROM:<a@x>", "RCPT TO:<b@x>", "DATA")) == ["451 4.3.2", "503 5.5.1", "503 5.5.1"]
+
+
+def test_the_application_is_asked_once_for_each_command_in_order() -> None:
+    """RFC 2033 §4.2."""
+    deliveries = ScriptedDeliveries()
+    client = with_recipients(deliveries, "a@x", "b@x", "a@x")
+    client.content()
+    assert [name for name, _ in deliveries.calls] == [
+        "getDelivery",
+        "validateFrom",
+        "validateTo",
+        "validateTo",
+        "validateTo",
+        "deliver",
+    ]
+    assert [str(argument) for name, argument in deliveries.calls if name == "validateTo"] == ["a@x", "b@x", "a@x"]
+
+
+def test_a_refused_sender_aborts_the_delivery() -> None:
+    """So that it can release what it has reserved."""
+    deliveries = ScriptedDeliveries(senders={"no@x": PermanentFailure("no")})
+    greeted(deliveries).say("MAIL FROM:<no@x>")
+    assert [name for name, _ in deliveries.calls] == ["getDelivery", "validateFrom", "aborted"]

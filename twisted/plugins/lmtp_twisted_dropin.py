@@ -1,0 +1,37 @@
+"""What ``twistd`` finds of lmtp-twisted: the daemon, and the backends that ``--backend`` can name."""
+
+from twisted.application.service import ServiceMaker
+
+from lmtp_twisted.backends.plugin import BackendPlugin
+
+lmtp_service = ServiceMaker("lmtp", "lmtp_twisted.daemon", "An LMTP (RFC 2033) delivery server.", "lmtp")
+
+maildir_backend = BackendPlugin(
+    "maildir",
+    "Stores each message in the recipient's Maildir, on disk before it is answered.",
+    "lmtp_twisted.backends.maildir.from_description",
+    "DIRECTORY",
+    {
+        "create": "whether a missing mailbox is made: yes (default), or no, and its recipient does not exist",
+        "case": "fold (default): local parts in lower case; keep: as given",
+        "newlines": "of the files: lf (default) or crlf; BINARYMIME messages are always kept as they are",
+        "fsync": "yes (default), or no: faster, and a power loss loses mail that was answered for",
+    },
+)
+memory_backend = BackendPlugin(
+    "memory",
+    "Keeps the latest messages in memory, for tests.",
+    "lmtp_twisted.backends.memory.from_description",
+    "",
+    {"keep": "how many messages (default 100)"},
+)
+null_backend = BackendPlugin(
+    "null", "Accepts every message and forgets it.", "lmtp_twisted.backends.null.from_description"
+)
+python_backend = BackendPlugin(
+    "python",
+    "Calls your code: a function of a message and a recipient, or a delivery factory.",
+    "lmtp_twisted.backends.python.from_description",
+    "PACKAGE.MODULE:ATTRIBUTE",
+    {"threads": "yes: the function blocks, so it is called in threads; no (default)"},
+)
