@@ -115,20 +115,22 @@ class HeldLineReceiver(LineReceiver):
 
     def _run(self) -> None:
         """Use up the input, as far as nothing holds it back."""
-        while not self.paused and self._at < len(self._input):
+        while not self.paused:
+            data, at = self._input, self._at
+            if at >= len(data):
+                return
             if not self.line_mode:
-                data, self._input, self._at = self._input[self._at :], b"", 0
-                self.rawDataReceived(data)
+                self._input, self._at = b"", 0
+                self.rawDataReceived(data[at:])
             elif self._skipping:
                 if not self._skip():
                     return
             else:
-                at = self._at
-                end = self._input.find(b"\n", at)
+                end = data.find(b"\n", at)
                 if end >= 0 and end - at <= self.MAX_LENGTH:
                     self._at = end + 1
-                    self.lineReceived(self._input[at:end])
-                elif end >= 0 or len(self._input) - at > self.MAX_LENGTH:
+                    self.lineReceived(data[at:end])
+                elif end >= 0 or len(data) - at > self.MAX_LENGTH:
                     self._skipping = True
                 else:
                     return

@@ -51,8 +51,8 @@ a :class:`~lmtp_twisted.wire.replies.Reply`                           as it is, 
                                                                       not 421
 a :class:`~lmtp_twisted.errors.DeliveryError`                         as it says, raised by the awaitable or put in the
                                                                       list
-anything else, any other exception, 421, a list of the wrong length   ``451 4.3.0 <recipient> ID``, and an error with its
-                                                                      traceback in the log
+anything else, any other exception, 421, a list of the wrong length   ``451 4.3.0 <recipient> ID``, and an error with
+                                                                      its traceback in the log
 ====================================================================  ==================================================
 
 A 250 promises that the message survives: a delivery gives its outcome only once that is true.

@@ -27,7 +27,7 @@ from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.transaction import Transaction
 from lmtp_twisted.verdict import CONNECTION, DELIVERY, RECIPIENT, SENDER, Question, as_result
 from lmtp_twisted.wire import replies
-from lmtp_twisted.wire.commands import BASE_LINE_LIMIT, MAX_LINE, line_limit, parse_bdat, parse_lhlo, split_command
+from lmtp_twisted.wire.commands import MAX_LINE, line_limit, parse_bdat, parse_lhlo, read_line, split_command
 from lmtp_twisted.wire.content import ChunkDecoder, DataDecoder
 from lmtp_twisted.wire.parameters import Body
 from lmtp_twisted.wire.replies import Reply
@@ -61,6 +61,7 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         self.clock = factory.reactor
         self.write_timeout = factory.settings.write_timeout
         self._settings = factory.settings
+        self._max_recipients = factory.settings.max_recipients
         self._is_shutting_down = False
         self._transaction: Transaction | None = None
         self._transactions = 0
@@ -190,20 +191,19 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
 
     def lineReceived(self, line: bytes) -> None:
         """One command."""
-        if line[-1:] == b"\r":
-            verb, _, argument = line[:-1].partition(b" ")
-            handler = self._handlers.get(verb)
-            if handler is not None and len(line) < BASE_LINE_LIMIT:
-                handler(self, argument.strip(b" \t"))
-            else:
-                self._unusual_line(line[:-1])
+        verb, argument = read_line(line)
+        handler = self._handlers.get(verb)
+        if handler is not None:
+            handler(self, argument)
+        elif line[-1:] == b"\r":
+            self._unusual_line(line[:-1])
         elif self._settings.lenient_newlines:
             self._unusual_line(line)
         else:
             self._say_and_close(replies.BARE_NEWLINE)
 
     def _unusual_line(self, line: bytes) -> None:
-        """A line that is long, or whose verb is not one of ours as it stands."""
+        """A line that is long, ends in a bare LF, or whose verb is not one of ours."""
         verb, argument = split_command(line)
         handler = self._handlers.get(verb)
         if len(line) + 2 > line_limit(verb):
@@ -308,14 +308,14 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         except CommandError as error:
             self._bad(Reply.from_error(error))
             return
-        if not recipient.is_plain or len(transaction.accepted) >= self._settings.max_recipients:
+        if not recipient.is_plain or len(transaction.accepted) >= self._max_recipients:
             refusal = self.factory.recipient_refusal(recipient, transaction)
             if refusal is not None:
                 self.send(refusal.encoded)
                 return
         try:
             answer = transaction.delivery.validateTo(recipient)
-            waiting = deferred_of(answer)
+            waiting = None if answer is None else deferred_of(answer)
         except FAILURES:
             answer, waiting = Failure(), None
         if answer is None:
@@ -335,7 +335,8 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         self._bad_commands = 0
         if self._state is State.SENDER:
             self._enter(State.RECIPIENTS)
-        self.send(reply)
+        # As send() does, since there is always an input being read or an answer being taken here.
+        self._output.append(reply)
 
     def do_RSET(self, argument: bytes) -> None:
         """RFC 5321 §4.1.1.5."""

@@ -61,7 +61,7 @@ class Content:
     :ivar size: octets so far.
     """
 
-    __slots__ = ("__weakref__", "_chunks", "_file", "_head", "_held", "_spool", "_tail", "size")
+    __slots__ = ("__weakref__", "_chunks", "_file", "_head", "_held", "_is_writing", "_spool", "_tail", "size")
 
     #: The most octets of the header block that are kept when the content goes to a file.
     HEAD = 256 * 1024
@@ -73,6 +73,7 @@ class Content:
         self._file: _UnnamedFile | None = None
         self._head = b""
         self._held = 0
+        self._is_writing = False
         self.size = 0
 
     def append(self, data: bytes) -> bool:
@@ -114,9 +115,11 @@ class Content:
             self._head = _cut_head(self._head + b"".join(chunks), self.HEAD)
         if self._file is None:
             self._file = _UnnamedFile()
+        self._is_writing = True
         done = self._spool.defer(self._file.write, self._spool.directory, chunks)
 
         def account(result: Any) -> Any:
+            self._is_writing = False
             self._spool.used -= written
             return result
 
@@ -144,7 +147,10 @@ class Content:
         self.release()
         self._chunks.clear()
         self._tail.clear()
-        self._file = None
+        file, self._file = self._file, None
+        if file is not None and not self._is_writing:
+            # Not left to its last reference, which a traceback in somebody's log may hold for long.
+            file.close()
 
     @property
     def in_memory(self) -> bool:
@@ -234,9 +240,13 @@ class _UnnamedFile:
             offset += len(block)
             yield block
 
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
     def __del__(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+        self.close()
 
 
 def _open_unnamed(directory: str) -> int:

@@ -159,7 +159,14 @@ class Transaction:
         if not self._missing:
             discard(outcomes)
             return
-        for index, outcome in enumerate(one_for_each(outcomes, len(self._recipients))):
+        outcomes = one_for_each(outcomes, len(self._recipients))
+        for outcome in outcomes:
+            if outcome is not None:
+                break
+        else:
+            self._fill_all(DELIVERED)
+            return
+        for index, outcome in enumerate(outcomes):
             if outcome is None:
                 self._fill(index, DELIVERED)
             else:
@@ -201,38 +208,42 @@ class Transaction:
             self._missing -= 1
 
     def _fill_all(self, reply: Reply) -> None:
+        """Fill all that are not filled yet."""
         seconds = self._clock.seconds() - (self._started or 0.0)
-        for index, filled in enumerate(self._replies):
-            if filled is None:
-                self._replies[index] = reply
-                self._seconds[index] = seconds
+        if self._missing == len(self._replies):
+            self._replies = [reply] * self._missing
+            self._seconds = [seconds] * self._missing
+        else:
+            for index, filled in enumerate(self._replies):
+                if filled is None:
+                    self._replies[index] = reply
+                    self._seconds[index] = seconds
         self._missing = 0
         self._write_turn()
 
     def _write_turn(self) -> None:
         """Write the replies whose turn has come."""
-        ready: list[bytes] = []
-        slots, turn = self._slots, self._turn
-        while turn < len(slots) and (reply := self._replies[slots[turn]]) is not None:
-            ready.append(self._encode(turn, slots[turn], reply))
+        ready: list[str] = []
+        slots, turn, replies = self._slots, self._turn, self._replies
+        while turn < len(slots) and (reply := replies[slots[turn]]) is not None:
+            place = slots[turn]
             turn += 1
+            if reply is DELIVERED:
+                ready.append(f"250 2.0.0 <{self._recipients[place].printable}> {self.id}.{turn} Delivered\r\n")
+            elif place in self._verbatim:
+                ready.append(str(reply.encoded, "ascii"))
+            else:
+                name = f"<{self._recipients[place].printable}> {self.id}.{turn}"
+                ready.append(str(Reply(reply.code, reply.enhanced, f"{name} {reply.text}").encoded, "ascii"))
         self._turn = turn
         if ready and self._write is not None:
-            self._write(b"".join(ready))
+            self._write("".join(ready).encode("ascii"))
         if turn == len(slots) and ready:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
             self._waiting = None
             self._done(self)
-
-    def _encode(self, slot: int, index: int, reply: Reply) -> bytes:
-        if index in self._verbatim:
-            return reply.encoded
-        name = f"<{self._recipients[index].printable}> {self.id}.{slot + 1}"
-        if reply is DELIVERED:
-            return f"250 2.0.0 {name} Delivered\r\n".encode("ascii")
-        return Reply(reply.code, reply.enhanced, f"{name} {reply.text}").encoded
 
     def _time_out(self) -> None:
         self._timer = None

@@ -101,10 +101,10 @@ def parse_description(description: str, plugins: Plugins) -> BackendDescription:
 def _unknown(description: str, kind: str, plugins: Plugins) -> str:
     known = ", ".join(sorted(plugins)) or "none at all"
     similar = get_close_matches(kind.lower(), plugins, 1)
-    if similar:
-        hint = f", did you mean {similar[0]}:{_argument_of(plugins[similar[0]])}?"
-    elif "maildir" in plugins and kind.startswith(("/", ".", "~")):
+    if "maildir" in plugins and kind.startswith(("/", ".", "~")):
         hint = f", did you mean maildir:{description}?"
+    elif similar:
+        hint = f", did you mean {similar[0]}:{_argument_of(plugins[similar[0]])}?"
     else:
         hint = ""
     return f"{description!r} names no known backend{hint} (TYPE:ARGUMENT; the types are {known})"

@@ -132,6 +132,8 @@ class _InThreads:
                 raise CancelledError
             outcome = self._function(message, recipient)
             if inspect.isawaitable(outcome):
+                if inspect.iscoroutine(outcome):
+                    outcome.close()
                 raise TypeError("with threads=yes a function gives its outcome, and nothing to wait for")
             return outcome
 
