@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lmtp_twisted.awaiting import abort, go_on
+from lmtp_twisted.awaiting import FAILURES, abort, deferred_of, go_on
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
 from lmtp_twisted.session import SessionInfo
@@ -29,10 +30,22 @@ class PolicyFirst:
 
     def getDelivery(self, session: SessionInfo) -> Any:
         """A delivery of each, as one."""
-        return go_on(
-            self._policy.getDelivery(session),
-            lambda policy: go_on(self._backend.getDelivery(session), lambda backend: _PolicyDelivery(policy, backend)),
-        )
+        return go_on(self._policy.getDelivery(session), lambda policy: self._with_backend(policy, session))
+
+    def _with_backend(self, policy: Any, session: SessionInfo) -> Any:
+        def refused(failure: Failure) -> Failure:
+            abort(policy, "the backend refused")
+            return failure
+
+        try:
+            backend = self._backend.getDelivery(session)
+            waiting = deferred_of(backend)
+        except FAILURES:
+            abort(policy, "the backend refused")
+            raise
+        if waiting is None:
+            return _PolicyDelivery(policy, backend)
+        return waiting.addCallbacks(lambda backend: _PolicyDelivery(policy, backend), refused)
 
 
 @implementer(ILMTPDelivery)

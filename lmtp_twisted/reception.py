@@ -109,10 +109,12 @@ class Reception:
         return pending.addErrback(self._not_written)
 
     def _not_written(self, failure: Failure) -> None:
+        # The exception itself stays out of the log: whoever kept it would keep the file that did not fit.
         error = failure.value
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _log.error("no room in the spool directory: {error}", error=error)
+            _log.error("no room in the spool directory: {error}", error=str(error))
             self.fail(SPOOL_FULL)
         else:
+            failure.cleanFailure()
             _log.failure("the spool file could not be written", failure)
             self.fail(INTERNAL_ERROR)

@@ -25,7 +25,7 @@ from lmtp_twisted.envelope import Envelope, Outcome, Recipient, Sender
 from lmtp_twisted.interfaces import IReceivedMessage
 from lmtp_twisted.spool import Content
 from lmtp_twisted.verdict import OUTCOME, as_result, discard, one_for_each
-from lmtp_twisted.wire.replies import CANCELLED, DELIVERED, TIMED_OUT, Reply
+from lmtp_twisted.wire.replies import CANCELLED, DELIVERED, INTERNAL_ERROR, TIMED_OUT, Reply
 
 _log = Logger(namespace="lmtp_twisted")
 
@@ -195,7 +195,7 @@ class Transaction:
             return as_result(outcome)
         # An outcome that is a list or an awaitable again is no outcome: the verdict says so.
         reply = OUTCOME.verdict(outcome)
-        if isinstance(outcome, Reply):
+        if isinstance(outcome, Reply) and reply is not INTERNAL_ERROR:
             self._verbatim = self._verbatim | {index}
         self._fill(index, reply)
         self._write_turn()

@@ -64,7 +64,7 @@ class Filer:
 
     def file(self, batch: Sequence[Job]) -> None:
         """
-        File the messages of a batch. Each job says then what was :attr:`~.job.Job.filed` and what went wrong.
+        File the messages of a batch. Each job says then what was :attr:`~lmtp_twisted.backends.maildir.job.Job.filed` and what went wrong.
 
         :param batch: fresh jobs.
         """

@@ -21,7 +21,7 @@ MAX_NAME = 255
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _KNOWN = ("local", "domain")
-_TRAILING_OPTION = re.compile(r",(\w+)=[^/]*\Z")
+_LIKE_OPTIONS = re.compile(r",\w+=[^/]*\Z")
 
 
 class Case(enum.Enum):
@@ -57,8 +57,8 @@ class Layout:
             raise ValueError("it needs a directory, as in maildir:/srv/mail")
         if "\0" in path:
             raise ValueError("a path cannot hold NUL")
-        if match := _TRAILING_OPTION.search(path):
-            raise ValueError(f"there is no option {match[1]!r} (end the path with / if it is part of its name)")
+        if match := _LIKE_OPTIONS.search(path):
+            raise ValueError(f"{match[0]!r} are not its options (end the path with / if they are part of a name)")
         for name in _PLACEHOLDER.findall(path):
             if name not in _KNOWN:
                 raise ValueError(f"{{{name}}} in {path!r} is unknown, a path may hold {{local}} and {{domain}}")
