@@ -21,9 +21,16 @@ html_show_sphinx = False
 
 # Python's own names are written out where they first matter; in signatures they only make them long.
 add_module_names = False
+python_use_unqualified_type_names = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
+# autodoc knows no interfaces, and writes what Python prints for them.
+_INTERFACES = ("IConnectionPolicy", "IDeliveryBackendPlugin", "ILMTPDelivery", "ILMTPDeliveryFactory")
+_INTERFACES += ("IReceivedMessage", "ISessionObserver")
+autodoc_type_aliases = {name: f"lmtp_twisted.interfaces.{name}" for name in _INTERFACES}
+autodoc_type_aliases |= {"IAddress": "twisted.internet.interfaces.IAddress"}
+autodoc_type_aliases |= {name: name for name in ("MessageCallable", "RecipientCallable")}
 
 # A reference to a name of ours that does not exist is an error; those of others are plain text.
 nitpicky = True

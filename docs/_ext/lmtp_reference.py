@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import textwrap
 from typing import Any, ClassVar
 
@@ -102,9 +103,8 @@ class BackendTypes(_Generated):
     modules = ("twisted.plugins.lmtp_twisted_dropin",)
 
     def source(self) -> list[str]:
-        from twisted.plugins import lmtp_twisted_dropin as dropin
-
         from lmtp_twisted.backends.plugin import BackendPlugin
+        from twisted.plugins import lmtp_twisted_dropin as dropin
 
         lines: list[str] = []
         plugins = [plugin for plugin in vars(dropin).values() if isinstance(plugin, BackendPlugin)]
@@ -155,8 +155,26 @@ class Rooms(_Generated):
         return _list_table(["Module", "What it says of itself"], rows, "25 75")
 
 
+# attrs prints NOTHING for a default that is made anew each time, and Sphinx its own aliases for interfaces.
+_UNREADABLE = {re.compile(r"TypeAliasForwardRef\('([\w.]+)'\)"): r"\1", re.compile("NOTHING"): "…"}
+_UNREADABLE[re.compile(r"~typing\.")] = ""
+
+
+def _readable(text: str | None) -> str | None:
+    for pattern, replacement in _UNREADABLE.items():
+        text = text and pattern.sub(replacement, text)
+    return text
+
+
+def _readable_signature(
+    _app: Any, _what: str, _name: str, _object: object, _options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    return _readable(signature), _readable(returns)
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Called by Sphinx."""
+    app.connect("autodoc-process-signature", _readable_signature)
     app.add_directive("zope-interface", ZopeInterface)
     app.add_directive("daemon-options", DaemonOptions)
     app.add_directive("backend-types", BackendTypes)

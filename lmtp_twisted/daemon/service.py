@@ -25,6 +25,8 @@ _log = Logger(namespace="lmtp_twisted")
 
 # What logrotate and its like send: the first is the custom of daemons, the second twistd's.
 _REOPEN = (signal.SIGHUP, signal.SIGUSR1)
+#: Seconds that ports, backends and threads get at the least, however little sessions get: they have mail to put away.
+LEAST_PATIENCE = 5.0
 
 
 class LMTPService(Service):
@@ -38,7 +40,8 @@ class LMTPService(Service):
     :param pool: the threads; not started yet.
     :param context: the backends.
     :param log: the log.
-    :param drain_timeout: seconds that sessions get to finish, and backends and threads after them.
+    :param drain_timeout: seconds that sessions get to finish, and backends and threads after them, these no less than
+        :data:`LEAST_PATIENCE`.
     :param facts: what to say in the log at the start.
     """
 
@@ -153,7 +156,8 @@ class LMTPService(Service):
             protocol.transport.abortConnection()
 
     async def _finish(self, what: str, waiting: Deferred[Any]) -> None:
-        """Wait as long as sessions were given, and go on with the next whatever came of it."""
+        """Wait for a time, and go on with the next whatever came of it."""
+        patience = max(self._drain_timeout, LEAST_PATIENCE)
         over: Deferred[None] = Deferred()
 
         def finish(result: object) -> None:
@@ -164,12 +168,12 @@ class LMTPService(Service):
                 _log.failure("{what} failed", result, what=what)
 
         def give_up() -> None:
-            _log.warn("{what} takes more than {seconds} s: not waited for", what=what, seconds=self._drain_timeout)
+            _log.warn("{what} takes more than {seconds} s: not waited for", what=what, seconds=patience)
             over.callback(None)
             # It may have more to do than what it waits for, and need not end for being cancelled.
             waiting.cancel()
 
-        timer = self._reactor.callLater(self._drain_timeout, give_up)
+        timer = self._reactor.callLater(patience, give_up)
         waiting.addBoth(finish)
         await over
 

@@ -63,8 +63,9 @@ def test_a_tilde_is_a_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
         ("/srv/\0", "NUL"),
         ("/srv/{user}", r"\{user\} in '/srv/\{user\}' is unknown"),
         ("/srv/{detail}/{local}", r"\{detail\}"),
-        ("/srv/mail,quota=1G", "no option 'quota'"),
-        ("/srv/{local},creat=no", "no option 'creat'"),
+        ("/srv/mail,quota=1G", "',quota=1G' are not its options"),
+        ("/srv/mail,create=no,own=er", "',create=no,own=er' are not its options"),
+        ("/srv/{local},creat=no", "',creat=no' are not its options"),
     ],
 )
 def test_a_path_that_makes_no_sense_is_refused(path: str, reason: str) -> None:

@@ -24,6 +24,7 @@ from twisted.internet.endpoints import (
     connectProtocol,
 )
 from twisted.internet.error import CannotListenError, ConnectionRefusedError
+from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 from twisted.protocols.basic import LineReceiver
 from twisted.python.threadpool import ThreadPool
@@ -31,6 +32,7 @@ from zope.interface.verify import verifyObject
 
 from lmtp_twisted import LMTPFactory, Settings, Spool
 from lmtp_twisted.backends.context import BackendContext
+from lmtp_twisted.daemon import service as service_module
 from lmtp_twisted.daemon.logs import Log
 from lmtp_twisted.daemon.service import LMTPService
 
@@ -278,6 +280,11 @@ def test_port_25_is_refused_whatever_endpoint_it_came_from() -> None:
 # The end
 
 
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_module, "LEAST_PATIENCE", 0.01)
+
+
 @pytest_twisted.ensureDeferred
 async def test_at_the_end_its_port_is_closed(logged: list[str]) -> None:
     server = _started(_server())
@@ -351,6 +358,7 @@ async def test_sessions_that_do_not_finish_in_time_are_aborted(logged: list[str]
     assert logged[-1] == "stopped"
 
 
+@pytest.mark.usefixtures("_impatient")
 @pytest_twisted.ensureDeferred
 async def test_a_backend_that_does_not_end_is_not_waited_for(logged: list[str]) -> None:
     server = _started(_server(drain_timeout=0.01))
@@ -363,6 +371,7 @@ async def test_a_backend_that_does_not_end_is_not_waited_for(logged: list[str]) 
     assert server.pool.joined
 
 
+@pytest.mark.usefixtures("_impatient")
 @pytest_twisted.ensureDeferred
 async def test_a_thread_that_does_not_end_is_not_waited_for(logged: list[str]) -> None:
     server = _started(_server(drain_timeout=0.01))
@@ -373,6 +382,14 @@ async def test_a_thread_that_does_not_end_is_not_waited_for(logged: list[str]) -
     is_held.set()
     for thread in server.pool.threads:
         thread.join()
+
+
+@pytest_twisted.ensureDeferred
+async def test_backends_get_some_time_even_where_sessions_get_none(logged: list[str]) -> None:
+    server = _started(_server(drain_timeout=0.0))
+    server.context.add_shutdown(lambda: deferLater(reactor, 0))  # type: ignore[arg-type]  # the real reactor
+    await server.service.stopService()
+    assert logged[-2:] == ["stopping, sessions=0", "stopped"]
 
 
 @pytest_twisted.ensureDeferred
@@ -388,6 +405,7 @@ async def test_a_port_that_cannot_be_closed_is_logged_and_the_end_goes_on(logged
     assert logged[-2:] == ["closing a port failed", "stopped"]
 
 
+@pytest.mark.usefixtures("_impatient")
 @pytest_twisted.ensureDeferred
 async def test_even_backends_that_do_not_heed_being_cancelled_are_not_waited_for() -> None:
     server = _started(_server(drain_timeout=0.01))

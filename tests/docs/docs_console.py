@@ -21,6 +21,7 @@ from docs_pages import Block
 PATIENCE = 30.0
 
 _ADDRESS = re.compile(r"--port (\d+)|tcp:(\d+)|unix:([^\s:\"']+)")
+_STOPS = re.compile(r"^kill .*\$\(cat (\S+\.pid)\)")
 _PROGRAM = re.compile(r"python (\S+\.py)\b")
 _RUNS_A_REACTOR = re.compile(r"\breactor\.run\(|\breact\(")
 
@@ -102,7 +103,7 @@ class _Server:
     def wait_until_it_accepts(self) -> None:
         until = time.monotonic() + PATIENCE
         for address in self.addresses:
-            while not _accepts(address):
+            while not _is_there(address):
                 printed = self._output.read_text("utf-8")
                 assert self._process.poll() is None, f"{self._place}: the server ended at once:\n{printed}"
                 assert time.monotonic() < until, f"{self._place}: nobody listens on {address}:\n{printed}"
@@ -127,7 +128,9 @@ class _Server:
         assert_shown(self._place, self.expected, printed, whole=False)
 
 
-def _accepts(address: str) -> bool:
+def _is_there(address: str) -> bool:
+    if address.endswith(".pid"):
+        return os.path.exists(address)
     family = socket.AF_INET if address.isdigit() else socket.AF_UNIX
     with socket.socket(family) as client:
         try:
@@ -166,7 +169,7 @@ class Console:
             self._run_to_its_end(command, text, output)
 
     def _is_server(self, text: str) -> bool:
-        if text.startswith("twistd -n ") or text.startswith("twistd -no "):
+        if text.startswith("twistd -n "):
             return True
         program = _PROGRAM.match(text)
         return bool(program and _RUNS_A_REACTOR.search((self._directory / program[1]).read_text("utf-8")))
@@ -176,6 +179,9 @@ class Console:
         source = (self._directory / program[1]).read_text("utf-8") if program else text
         addresses = ["".join(found) for found in _ADDRESS.findall(source)]
         assert addresses, f"{command.block.place}: a server, but where does it listen?"
+        if text.startswith("twistd") and "--pidfile" not in text:
+            # Of these there is only one in a directory.
+            addresses.append(f"{self._directory}/twistd.pid")
         for server in list(self._servers):
             # As the page says: end the old one first.
             if set(server.addresses) & set(addresses):
@@ -201,6 +207,8 @@ class Console:
         assert done.returncode == 0, f"{command.block.place}: {text!r} ended with {done.returncode}:\n{done.stdout}"
         if output:
             assert_shown(command.block.place, output, done.stdout, whole=True)
+        for daemon in _STOPS.findall(text):
+            _wait_for_its_end(command, self._directory / daemon)
 
     def close(self) -> None:
         """
@@ -223,6 +231,14 @@ class Console:
         while self._servers:
             self._servers.pop().kill()
         return [path.name for path in self._directory.glob("*.pid") if _kill(int(path.read_text()))]
+
+
+def _wait_for_its_end(command: Command, pidfile: Path) -> None:
+    """A daemon that was told to stop removes its file when it is done."""
+    until = time.monotonic() + PATIENCE
+    while pidfile.exists():
+        assert time.monotonic() < until, f"{command.block.place}: the daemon does not end"
+        time.sleep(0.02)
 
 
 def _kill(process: int) -> bool:

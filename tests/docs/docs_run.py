@@ -15,7 +15,7 @@ from pathlib import Path
 from docs_console import Command, Console, commands_of
 from docs_exchange import play
 from docs_interpreter import Interpreter
-from docs_pages import NOT_RUN, Block
+from docs_pages import INSTEAD, NOT_RUN, Block
 
 #: Ports of the pages: each run has free ones instead.
 PORTS = ("2524", "2525")
@@ -24,7 +24,7 @@ PLACES = ("/srv/", "/var/spool/postfix/", "/var/log/")
 #: Languages of Postfix's configuration: see test_docs_postfix.py.
 CONFIGURATION = frozenset({"ini"})
 #: Programs that are not everywhere, and what they belong to.
-PEERS = {"swaks": "swaks"}
+PEERS = {"swaks": "swaks", "postconf": "postfix"}
 
 _REACTOR = re.compile(r"\breactor\.run\(|\breact\(|reactor\.install\(")
 
@@ -37,6 +37,28 @@ def peer_of(block: Block) -> str | None:
     return next((peer for program, peer in PEERS.items() if program in programs), None)
 
 
+class Places:
+    """
+    What stands in the place of the machine's ports and directories, and what commands run with.
+
+    :param directory: where all of it is; the places are made.
+    :ivar environment: with the programs of the interpreter that runs the tests first in the path.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        for place in PLACES:
+            (directory / place.strip("/")).mkdir(parents=True)
+        self._replacements = {rf"(?<!\d){port}(?!\d)": str(free_port()) for port in PORTS}
+        self._replacements |= {rf"(?<![\w./]){place}": f"{directory}{place}" for place in PLACES}
+        self.environment = _environment()
+
+    def here(self, text: str) -> str:
+        """What stands on a page, with the ports and directories of this run."""
+        for pattern, replacement in self._replacements.items():
+            text = re.sub(pattern, replacement, text)
+        return text
+
+
 def run_page(blocks: Sequence[Block]) -> None:
     """
     Run the blocks of one page in order.
@@ -45,10 +67,7 @@ def run_page(blocks: Sequence[Block]) -> None:
     """
     with ExitStack() as stack:
         # Not pytest's directory: the path of a Unix socket has room for 107 octets.
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="docs-")))
-        for place in PLACES:
-            (directory / place.strip("/")).mkdir(parents=True)
-        run = _Run(directory)
+        run = _Run(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="docs-"))))
         stack.callback(run.kill)
         for number, block in enumerate(blocks):
             run.block(block, blocks[number + 1 :])
@@ -58,17 +77,10 @@ def run_page(blocks: Sequence[Block]) -> None:
 class _Run:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        environment = _environment()
-        self._console = Console(directory, environment)
-        self._interpreter = Interpreter(directory, environment)
-        self._replacements = {rf"(?<!\d){port}(?!\d)": str(free_port()) for port in PORTS}
-        self._replacements |= {rf"(?<![\w./]){place}": f"{directory}{place}" for place in PLACES}
-
-    def _here(self, text: str) -> str:
-        """What stands on the page, with ports and paths of this run."""
-        for pattern, replacement in self._replacements.items():
-            text = re.sub(pattern, replacement, text)
-        return text
+        places = Places(directory)
+        self._here = places.here
+        self._console = Console(directory, places.environment)
+        self._interpreter = Interpreter(directory, places.environment)
 
     def block(self, block: Block, later: Sequence[Block]) -> None:
         if block.file is not None and block.language not in CONFIGURATION:
@@ -88,9 +100,10 @@ class _Run:
     def _write(self, block: Block, later: Sequence[Block]) -> None:
         assert block.file is not None
         name = Path(block.file)
-        assert any(re.search(rf"\b{re.escape(name.stem)}\b", other.text) for other in later), (
-            f"{block.place}: nothing on the page uses {block.file}"
-        )
+        # A plugin is used by whoever finds it.
+        user = r"\btwistd\b" if name.parts[:2] == ("twisted", "plugins") else rf"\b{re.escape(name.stem)}\b"
+        is_used = any(re.search(user, other.text) for other in later)
+        assert is_used, f"{block.place}: nothing on the page uses {block.file}"
         target = self._directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         source = self._here(block.text) + "\n"
@@ -101,8 +114,10 @@ class _Run:
     def _type(self, command: Command) -> None:
         if command.text in NOT_RUN:
             return
-        assert not command.is_for_root, f"{command.block.place}: {command.text!r} is for root, and not in NOT_RUN"
-        self._console.run(command, self._here(command.text), [self._here(line) for line in command.output])
+        text = INSTEAD.get(command.text, command.text)
+        is_harmless = not command.is_for_root or command.text in INSTEAD
+        assert is_harmless, f"{command.block.place}: {command.text!r} is for root, and neither in NOT_RUN nor INSTEAD"
+        self._console.run(command, self._here(text), [self._here(line) for line in command.output])
 
     def close(self) -> None:
         self._console.close()
@@ -121,7 +136,9 @@ def free_port() -> int:
 
 
 def _environment() -> Mapping[str, str]:
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    # Postfix's programs are not in an ordinary user's path.
+    places = (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin")
+    path = os.pathsep.join(places)
     found = shutil.which("twistd", path=path)
     assert found is not None, "twistd is not in the environment of the tests"
     return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "LC_ALL": "C.UTF-8"}

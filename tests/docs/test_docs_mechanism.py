@@ -56,7 +56,9 @@ def test_a_page_on_which_all_is_right_passes(tmp_path: Path) -> None:
         pytest.param(rst("python", "y") + rst("python", "y = 1"), "NameError", id="python in the wrong order"),
         pytest.param(rst("python", "raise SystemExit(0)"), "SystemExit", id="python that ends the interpreter"),
         pytest.param(rst("python", "reactor.run()"), "runs a reactor", id="a reactor in the namespace of a page"),
-        pytest.param(rst("python", "def", caption="a.py") + rst("console", "$ cat a.py"), "invalid syntax", id="a file"),
+        pytest.param(
+            rst("python", "def", caption="a.py") + rst("console", "$ cat a.py"), "invalid syntax", id="a file"
+        ),
         pytest.param(rst("python", "x = 1", caption="unused.py"), "uses unused.py", id="a file that nothing uses"),
         pytest.param(rst("console", "$ false"), "ended with 1", id="a command that fails"),
         pytest.param(rst("console", "$ no-such-program"), "ended with 127", id="a command that does not exist"),
@@ -91,7 +93,8 @@ def test_a_block_that_is_wrong_fails(tmp_path: Path, text: str, complaint: str) 
         pytest.param(SERVER.replace("listening", "whistling"), "whistling", id="it prints something else"),
         pytest.param(SERVER + rst("console", "… reply=250"), "reply=250", id="nothing was sent"),
         pytest.param(
-            SERVER.replace('"Taken"', "1 / 0") + SEND.replace("client.send", "try: client.send")
+            SERVER.replace('"Taken"', "1 / 0")
+            + SEND.replace("client.send", "try: client.send")
             # smtplib raises where the only recipient is refused.
             + "        except smtplib.SMTPDataError: pass\n",
             "ZeroDivisionError",

@@ -16,6 +16,7 @@ import pytest_twisted
 from private_postfix import Postfix
 from programs import Program
 from real_servers import RealServer, Serve, start_server
+from twisted.internet.defer import ensureDeferred
 
 _numbers = itertools.count(1)
 
@@ -86,4 +87,4 @@ def postfix(open_directory: Path, sockets: Path) -> Iterator[Postfix]:
     directory.mkdir(mode=0o755)
     instance = Postfix(directory, sockets)
     yield instance
-    instance.stop()
+    pytest_twisted.blockon(ensureDeferred(instance.stop()))

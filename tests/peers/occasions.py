@@ -23,7 +23,7 @@ async def within(waiting: Deferred[R], what: Callable[[], str], deadline: float 
     :raises AssertionError: at the deadline.
     """
     try:
-        return await waiting.addTimeout(deadline, reactor)  # type: ignore[arg-type]  # the real reactor
+        return await waiting.addTimeout(deadline, reactor)
     except TimeoutError:
         raise AssertionError(f"not within {deadline} s: {what()}") from None
 

@@ -26,6 +26,7 @@ import attrs
 from occasions import Occasions
 from programs import in_thread, path_with_sbin, run
 from twisted.internet import reactor
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.inotify import IN_MODIFY, IN_MOVED_TO, INotify
 from twisted.internet.protocol import Factory
 from twisted.protocols.basic import NetstringReceiver
@@ -162,12 +163,12 @@ class Postfix:
             log = (self._directory / "maillog").read_text(errors="replace")
             raise AssertionError(f"postfix {verb}: status {done.returncode}\n{done.stdout}{done.stderr}{log}")
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Stop it, with all its processes."""
         self._notify.loseConnection()
         self._file.close()
         self._command("stop")
-        self._routes.stopListening()
+        await maybeDeferred(self._routes.stopListening)
 
     def _read(self, *_event: Any) -> None:
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")

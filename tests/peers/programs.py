@@ -44,7 +44,8 @@ class Program(ProcessProtocol):
 
     :param command: its name, looked for in the path, and its arguments.
     :param given: its standard input, which ends with it.
-    :ivar lines: what it wrote so far, a line each, of both kinds.
+    :param directory: where it runs.
+    :ivar lines: what it wrote so far, a line each, to standard output and standard error.
     """
 
     transport: Any
@@ -56,7 +57,7 @@ class Program(ProcessProtocol):
         self._ends: Occasions[Ended] = Occasions(f"the end of {command[0]}")
         environment = {**os.environ, "PATH": path_with_sbin(), "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
         # spawnProcess looks for the program in the path of the environment it is given.
-        reactor.spawnProcess(self, command[0], command, environment, directory)  # type: ignore[attr-defined]
+        reactor.spawnProcess(self, command[0], command, environment, directory)
 
     def connectionMade(self) -> None:
         """It runs."""
@@ -76,6 +77,8 @@ class Program(ProcessProtocol):
         status = 0 if reason.check(ProcessDone) else -error.signal if error.signal else error.exitCode
         output, errors = (self._written[number].decode("utf-8", "replace") for number in (1, 2))
         self._ends.add(Ended(status, output, errors))
+        # Whoever waits for words waits in vain.
+        self.lines.add("")
 
     async def end(self) -> Ended:
         """
@@ -89,6 +92,15 @@ class Program(ProcessProtocol):
             self.send_signal(signal.SIGKILL)
             raise AssertionError(f"{error}; it wrote {self._written}") from None
         return ended
+
+    async def says(self, words: str) -> None:
+        """
+        Wait for a line with these words.
+
+        :raises AssertionError: where it ends without them.
+        """
+        found = await self.lines.until(lambda lines: [line for line in lines if words in line] or self._ends.seen)
+        assert found is not self._ends.seen, f"it has ended: {found}"
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal, where it still runs."""

@@ -22,7 +22,7 @@ _RECEIVED = re.compile(rb"Received: from client\.example\.net .*\r\n(?:[\t ].*\r
 
 def as_submitted(message: IReceivedMessage) -> bytes:
     """The content without Postfix's trace."""
-    content = message.read()
+    content: bytes = message.read()
     received = _RECEIVED.match(content)
     assert received is not None, content[:500]
     return content[received.end() :]

@@ -64,6 +64,9 @@ async def test_a_server_that_shuts_down_answers_for_the_message_past_its_dot(pos
     await postfix.attempts(queue_id, 1)
     await maybeDeferred(server.listening.stopListening)
     drained = server.factory.drain()
+    refused = await postfix.submit([f"d@{domain}"])
+    (attempt,) = await postfix.attempts(refused, 1)
+    assert (attempt.status, attempt.dsn) == ("deferred", "4.4.1")
     assert not drained.called
     late.callback("Just in time")
     attempts = await postfix.attempts(queue_id, 3)

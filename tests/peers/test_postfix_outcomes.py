@@ -59,7 +59,7 @@ class LastFirst:
         outcome: Deferred[None] = Deferred()
         self._waiting.append(outcome)
         if len(self._waiting) == self._number:
-            reactor.callLater(0, self._fire)  # type: ignore[attr-defined]  # the real reactor
+            reactor.callLater(0, self._fire)
         return outcome
 
     def _fire(self) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import email.policy
 import mailbox
-import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -28,9 +28,9 @@ CONTENT = (
 
 
 @pytest.fixture
-def mail(tmp_path: Path) -> Path:
-    """Where the mail goes."""
-    return tmp_path / "mail"
+def mail(open_directory: Path, tmp_path: Path) -> Path:
+    """Where the mail goes: other users can look into it."""
+    return open_directory / tmp_path.name / "mail"
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def daemon(tmp_path: Path, mail: Path, start_program: Callable[..., Program]) ->
         if not any(option.startswith("--backend") for option in options):
             options += (f"--backend=maildir:{mail}",)
         program = start_program(*twistd, "-n", "--pidfile=", "lmtp", *options, directory=str(tmp_path))
-        await program.lines.until(lambda lines: any("listening on" in line for line in lines))
+        await program.says("listening on")
         return program
 
     return start
@@ -90,9 +90,9 @@ async def test_only_mailboxes_that_exist_get_mail_where_none_may_be_made(
     postfix: Postfix, daemon: Daemon, mail: Path
 ) -> None:
     """RFC 5321 §3.6.1: an unknown mailbox is refused at RCPT, and does not keep the others from their mail."""
-    port = listening_port(await daemon("--port=0", f"--backend=maildir:{mail}/{{local}},create=no"))
     for part in ("cur", "new", "tmp"):
         (mail / "anna" / part).mkdir(parents=True)
+    port = listening_port(await daemon("--port=0", f"--backend=maildir:{mail}/{{local}},create=no"))
     domain = domain_of(port)
     queue_id = await postfix.submit([f"anna@{domain}", f"nobody@{domain}"])
     attempts = {attempt.local: attempt for attempt in await postfix.attempts(queue_id, 2)}
@@ -125,18 +125,17 @@ async def test_dovecot_reads_the_maildir(postfix: Postfix, daemon: Daemon, mail:
     await postfix.attempts(queue_id, 1)
     (file,) = (mail / domain / "anna" / "new").iterdir()
     stored = file.read_bytes()
+    # Dovecot reads no mail as root.
+    box = mail / domain / "anna"
+    for path in (mail.parent, *mail.parent.rglob("*")):
+        shutil.chown(path, "vmail", "vmail")
     configuration = tmp_path / "dovecot.conf"
     configuration.write_text(
-        "log_path = /dev/stderr\nssl = no\nprotocols =\nfirst_valid_uid = 0\nfirst_valid_gid = 0\n"
+        f"log_path = /dev/stderr\nssl = no\nprotocols =\nmail_uid = vmail\nmail_gid = vmail\n"
+        f"first_valid_uid = 1\nfirst_valid_gid = 1\nmail_location = maildir:{box}\n"
     )
-    settings = {
-        "mail": f"maildir:{mail / domain / 'anna'}",
-        "mail_uid": str(os.geteuid()),
-        "mail_gid": str(os.getegid()),
-        "mail_home": str(tmp_path),
-    }
-    options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-    found = await run("doveadm", "-f", "flow", "-c", str(configuration), *options, "fetch", "size.physical text", "all")
+    doveadm = ("doveadm", "-f", "flow", "-c", str(configuration))
+    found = await run("env", "USER=vmail", f"HOME={box}", *doveadm, "fetch", "size.physical text", "all")
     assert found.status == 0, found
     assert "Warning" not in found.errors
     assert f"size.physical={len(stored)} " in found.output

@@ -8,7 +8,8 @@ lmtp_service = ServiceMaker("lmtp", "lmtp_twisted.daemon", "An LMTP (RFC 2033) d
 
 maildir_backend = BackendPlugin(
     "maildir",
-    "Stores each message in the recipient's Maildir, on disk before it is answered.",
+    "Stores each message in the recipient's Maildir, on disk before it is answered. The directory may hold {local} and "
+    "{domain}; without any of them /{domain}/{local} is added.",
     "lmtp_twisted.backends.maildir.from_description",
     "DIRECTORY",
     {

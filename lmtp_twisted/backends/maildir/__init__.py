@@ -2,7 +2,7 @@
 ``maildir:`` stores each message in the recipients' Maildirs, safe on disk before it is answered.
 
 The way of a message: ``backend`` asks ``naming`` for the mailbox of each recipient and gives a ``job`` to one of its
-``lanes``; a thread of the pool takes what waits there and files it together (``commit``), through the open
+``lanes``; a thread of the pool takes what waits there and files it together (``commit``, ``filing``), through the open
 ``directories`` and with the line ends of ``lines``; what went wrong becomes a reply in ``refusals``.
 """
 

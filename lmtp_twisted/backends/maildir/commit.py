@@ -14,23 +14,16 @@ nothing in ``new``, and nothing stays in ``tmp``. A mailbox that fails leaves th
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import itertools
 import os
 import time
 from collections.abc import Sequence
 
-import attrs
-
 from lmtp_twisted.backends.maildir.directories import Mailbox, Mailboxes
+from lmtp_twisted.backends.maildir.filing import CAN_BEGIN, Filing, Store
 from lmtp_twisted.backends.maildir.job import Job, Names
-from lmtp_twisted.backends.maildir.lines import Newlines, octets_of
+from lmtp_twisted.backends.maildir.lines import Newlines
 
-_NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-# What link(2) says where a copy must do: another file system, too many links, a file system without links.
-_NO_LINK = frozenset({errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
-_CAN_BEGIN = hasattr(os, "posix_fadvise")
 _ESCAPES = str.maketrans({"/": r"\057", ":": r"\072", ",": r"\054"})
 
 
@@ -46,8 +39,7 @@ class Filer:
 
     def __init__(self, mailboxes: Mailboxes, hostname: str, newlines: Newlines, fsync: bool) -> None:
         self.mailboxes = mailboxes
-        self.newlines = newlines
-        self._fsync = fsync
+        self._store = Store(mailboxes, newlines, fsync)
         self._host = hostname.translate(_ESCAPES)[:128]
         self._counter = itertools.count(1)
 
@@ -57,22 +49,17 @@ class Filer:
         # The process may have become a daemon since this object was made.
         return f"{seconds}.M{nanoseconds // 1000}P{os.getpid()}Q{next(self._counter)}.{self._host}"
 
-    def sync(self, descriptor: int) -> None:
-        """Wait until it is on disk."""
-        if self._fsync:
-            os.fsync(descriptor)
-
     def file(self, batch: Sequence[Job]) -> None:
         """
-        File the messages of a batch. Each job says then what was :attr:`~lmtp_twisted.backends.maildir.job.Job.filed` and what went wrong.
+        File the messages of a batch. Each job knows then which of its mailboxes have it, and why others do not.
 
         :param batch: fresh jobs.
         """
-        filings = [_Filing(self, job) for job in batch]
+        filings = [Filing(self._store, job, self.unique_name()) for job in batch]
         try:
             for filing in filings:
                 filing.write()
-            if self._fsync and len(filings) > 1 and _CAN_BEGIN:
+            if self._store.fsync and len(filings) > 1 and CAN_BEGIN:
                 for filing in filings:
                     filing.begin_sync()
             for filing in filings:
@@ -80,209 +67,21 @@ class Filer:
             for filing in filings:
                 filing.link()
             self._sync_directories(filings)
-        except Exception as error:
+        except BaseException as error:
             for filing in filings:
                 filing.take_all_back(error)
         finally:
             for filing in filings:
                 filing.finish()
 
-    def _sync_directories(self, filings: Sequence[_Filing]) -> None:
-        filed: dict[Mailbox, list[tuple[_Filing, Names]]] = {}
+    def _sync_directories(self, filings: Sequence[Filing]) -> None:
+        filed: dict[Mailbox, list[tuple[Filing, Names]]] = {}
         for filing in filings:
             for names, (mailbox, _) in filing.placed.items():
                 filed.setdefault(mailbox, []).append((filing, names))
         for mailbox, placed in filed.items():
             try:
-                self.sync(mailbox.new)
+                self._store.sync(mailbox.new)
             except OSError as error:
                 for filing, names in placed:
                     filing.take_back(names, error)
-
-
-@attrs.define(eq=False)
-class _File:
-    """
-    A file in ``tmp``.
-
-    :ivar names: of the mailbox where it lies.
-    :ivar mailbox: the same, open.
-    :ivar size: its octets.
-    :ivar descriptor: open for writing, -1 once it is closed.
-    """
-
-    names: Names
-    mailbox: Mailbox
-    size: int
-    descriptor: int
-
-    def close(self) -> None:
-        descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-
-class _Filing:
-    """
-    One message on its way into its mailboxes.
-
-    :ivar placed: the mailboxes that have it in ``new``, and its name there.
-    """
-
-    __slots__ = ("_by_device", "_filer", "_files", "_job", "_name", "_waiting", "placed")
-
-    def __init__(self, filer: Filer, job: Job) -> None:
-        self._filer = filer
-        self._job = job
-        self._name = filer.unique_name()
-        # Mailboxes that may still get it.
-        self._waiting: dict[Names, Mailbox] = {}
-        # Files in tmp, and the one of each file system to link from.
-        self._files: list[_File] = []
-        self._by_device: dict[int, _File] = {}
-        self.placed: dict[Names, tuple[Mailbox, str]] = {}
-
-    def write(self) -> None:
-        """Write a file for each file system."""
-        if self._job.is_cancelled:
-            return
-        for names in self._job.mailboxes:
-            try:
-                self._waiting[names] = self._write_for(names)
-            except Exception as error:
-                self._job.errors[names] = error
-
-    def _write_for(self, names: Names) -> Mailbox:
-        mailbox = self._filer.mailboxes.open(names)
-        if mailbox.device in self._by_device:
-            return mailbox
-        try:
-            file = self._write_file(names, mailbox)
-        except FileNotFoundError:
-            mailbox = self._filer.mailboxes.open(names, anew=True)
-            file = self._write_file(names, mailbox)
-        self._add(file)
-        return mailbox
-
-    def _add(self, file: _File) -> None:
-        self._files.append(file)
-        self._by_device[file.mailbox.device] = file
-
-    def _write_file(self, names: Names, mailbox: Mailbox) -> _File:
-        descriptor = os.open(self._name, _NEW_FILE, 0o600, dir_fd=mailbox.tmp)
-        file = _File(names, mailbox, 0, descriptor)
-        try:
-            for block in octets_of(self._job.message, self._filer.newlines):
-                file.size += len(block)
-                written = os.write(descriptor, block)
-                while written < len(block):
-                    block = block[written:]
-                    written = os.write(descriptor, block)
-        except BaseException:
-            self._remove(file)
-            raise
-        return file
-
-    def begin_sync(self) -> None:
-        """
-        Have the kernel begin to write, and not wait. Where it allots blocks as it writes (ext4, XFS), one commit of
-        its journal then serves all files of the batch, and not each sync has to make one.
-        """
-        for file in self._files:
-            with contextlib.suppress(OSError):
-                os.posix_fadvise(file.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-
-    def sync(self) -> None:
-        """Sync the files."""
-        for file in list(self._files):
-            try:
-                self._filer.sync(file.descriptor)
-                file.close()
-            except OSError as error:
-                self._files.remove(file)
-                self._remove(file)
-                self._fail_device(file.mailbox.device, error)
-
-    def _fail_device(self, device: int, error: Exception) -> None:
-        for names, mailbox in list(self._waiting.items()):
-            if mailbox.device == device:
-                del self._waiting[names]
-                self._job.errors[names] = error
-
-    def link(self) -> None:
-        """Bring it into ``new`` of all mailboxes that are left."""
-        if self._job.is_cancelled:
-            return
-        own = {file.names for file in self._files}
-        for names, mailbox in self._waiting.items():
-            if names not in own:
-                try:
-                    self._link_into(names, mailbox)
-                except Exception as error:
-                    self._job.errors[names] = error
-        for file in list(self._files):
-            try:
-                self._rename(file)
-            except OSError as error:
-                self._job.errors[file.names] = error
-
-    def _link_into(self, names: Names, mailbox: Mailbox) -> None:
-        file = self._by_device[mailbox.device]
-        try:
-            self._link(file, names, mailbox)
-        except FileNotFoundError:
-            self._link(file, names, self._filer.mailboxes.open(names, anew=True))
-        except OSError as error:
-            if error.errno not in _NO_LINK:
-                raise
-            self._copy_into(names, mailbox)
-
-    def _link(self, file: _File, names: Names, mailbox: Mailbox) -> None:
-        final = self._final(file)
-        os.link(self._name, final, src_dir_fd=file.mailbox.tmp, dst_dir_fd=mailbox.new)
-        self.placed[names] = mailbox, final
-
-    def _copy_into(self, names: Names, mailbox: Mailbox) -> None:
-        # It is renamed with the others, and linked from until that fails too.
-        copy = self._write_file(names, mailbox)
-        try:
-            self._filer.sync(copy.descriptor)
-            copy.close()
-        except BaseException:
-            self._remove(copy)
-            raise
-        self._add(copy)
-
-    def _rename(self, file: _File) -> None:
-        mailbox, final = file.mailbox, self._final(file)
-        os.rename(self._name, final, src_dir_fd=mailbox.tmp, dst_dir_fd=mailbox.new)
-        self._files.remove(file)
-        self.placed[file.names] = mailbox, final
-
-    def _final(self, file: _File) -> str:
-        return f"{self._name},S={file.size}"
-
-    def take_back(self, names: Names, error: Exception) -> None:
-        """Remove it from the ``new`` of a mailbox that gets a no."""
-        mailbox, final = self.placed.pop(names)
-        self._job.errors[names] = error
-        with contextlib.suppress(OSError):
-            os.unlink(final, dir_fd=mailbox.new)
-
-    def take_all_back(self, error: Exception) -> None:
-        """Remove it from every ``new``."""
-        for names in self._job.mailboxes:
-            if names in self.placed:
-                self.take_back(names, error)
-            self._job.errors.setdefault(names, error)
-
-    def finish(self) -> None:
-        """Say what was filed, and leave nothing in ``tmp``."""
-        self._job.filed.update(self.placed)
-        while self._files:
-            self._remove(self._files.pop())
-
-    def _remove(self, file: _File) -> None:
-        for remove in (file.close, lambda: os.unlink(self._name, dir_fd=file.mailbox.tmp)):
-            with contextlib.suppress(OSError):
-                remove()

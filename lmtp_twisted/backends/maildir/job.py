@@ -35,7 +35,7 @@ class Job:
         self._recipients = recipients
         self.mailboxes = tuple(dict.fromkeys(names for names in recipients if isinstance(names, tuple)))
         self.filed: set[Names] = set()
-        self.errors: dict[Names, Exception] = {}
+        self.errors: dict[Names, BaseException] = {}
         self.is_cancelled = False
         self.done: Deferred[list[Any]] = Deferred(self._cancel)
 
@@ -52,7 +52,7 @@ class Job:
         """For each recipient ``None``, or the exception that says why its mailbox does not have the message."""
         return [self._outcome(names) for names in self._recipients]
 
-    def _outcome(self, names: Names | Exception) -> Exception | None:
+    def _outcome(self, names: Names | Exception) -> BaseException | None:
         if isinstance(names, Exception):
             return names
         if names in self.filed:

@@ -1,0 +1,233 @@
+"""
+One message on its way into its mailboxes: in threads only. The order of the steps is that of
+:mod:`lmtp_twisted.backends.maildir.commit`, which takes each with all messages of a batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+import attrs
+
+from lmtp_twisted.backends.maildir.directories import Mailbox, Mailboxes
+from lmtp_twisted.backends.maildir.job import Job, Names
+from lmtp_twisted.backends.maildir.lines import Newlines, octets_of
+
+_NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+# What link(2) says where a copy must do: another file system, too many links, a file system without links.
+_NO_LINK = frozenset({errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
+#: Whether the kernel can be told to begin to write.
+CAN_BEGIN = hasattr(os, "posix_fadvise")
+
+
+@attrs.frozen(eq=False)
+class Store:
+    """
+    Where messages go, and how.
+
+    :ivar mailboxes: the mailboxes.
+    :ivar newlines: of the files.
+    :ivar fsync: whether to sync at all.
+    """
+
+    mailboxes: Mailboxes
+    newlines: Newlines
+    fsync: bool
+
+    def sync(self, descriptor: int) -> None:
+        """Wait until it is on disk."""
+        if self.fsync:
+            os.fsync(descriptor)
+
+
+@attrs.define(eq=False)
+class _File:
+    """
+    A file in ``tmp``.
+
+    :ivar names: of the mailbox where it lies.
+    :ivar mailbox: the same, open.
+    :ivar size: its octets.
+    :ivar descriptor: open for writing, -1 once it is closed.
+    """
+
+    names: Names
+    mailbox: Mailbox
+    size: int
+    descriptor: int
+
+    def close(self) -> None:
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class Filing:
+    """
+    The steps of one message.
+
+    :param store: where it goes.
+    :param job: the message.
+    :param name: of its file; no other has it.
+    :ivar placed: the mailboxes that have it in ``new``, and its name there.
+    """
+
+    __slots__ = ("_by_device", "_files", "_job", "_name", "_store", "_waiting", "placed")
+
+    def __init__(self, store: Store, job: Job, name: str) -> None:
+        self._store = store
+        self._job = job
+        self._name = name
+        # Mailboxes that may still get it.
+        self._waiting: dict[Names, Mailbox] = {}
+        # Files in tmp, and the one of each file system to link from.
+        self._files: list[_File] = []
+        self._by_device: dict[int, _File] = {}
+        self.placed: dict[Names, tuple[Mailbox, str]] = {}
+
+    def write(self) -> None:
+        """Write a file for each file system."""
+        if self._job.is_cancelled:
+            return
+        for names in self._job.mailboxes:
+            try:
+                self._waiting[names] = self._write_for(names)
+            except Exception as error:
+                self._job.errors[names] = error
+
+    def _write_for(self, names: Names) -> Mailbox:
+        mailbox = self._store.mailboxes.open(names)
+        if mailbox.device in self._by_device:
+            return mailbox
+        try:
+            file = self._write_file(names, mailbox)
+        except FileNotFoundError:
+            mailbox = self._store.mailboxes.open(names, anew=True)
+            file = self._write_file(names, mailbox)
+        self._add(file)
+        return mailbox
+
+    def _add(self, file: _File) -> None:
+        self._files.append(file)
+        self._by_device[file.mailbox.device] = file
+
+    def _write_file(self, names: Names, mailbox: Mailbox) -> _File:
+        descriptor = os.open(self._name, _NEW_FILE, 0o600, dir_fd=mailbox.tmp)
+        file = _File(names, mailbox, 0, descriptor)
+        try:
+            for block in octets_of(self._job.message, self._store.newlines):
+                file.size += len(block)
+                written = os.write(descriptor, block)
+                while written < len(block):
+                    block = block[written:]
+                    written = os.write(descriptor, block)
+        except BaseException:
+            self._remove(file)
+            raise
+        return file
+
+    def begin_sync(self) -> None:
+        """
+        Have the kernel begin to write, and not wait. Where it allots blocks as it writes (ext4, XFS), one commit of
+        its journal then serves all files of the batch, and not each sync has to make one.
+        """
+        for file in self._files:
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(file.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def sync(self) -> None:
+        """Sync the files."""
+        for file in list(self._files):
+            try:
+                self._store.sync(file.descriptor)
+                file.close()
+            except OSError as error:
+                self._files.remove(file)
+                self._remove(file)
+                self._fail_device(file.mailbox.device, error)
+
+    def _fail_device(self, device: int, error: Exception) -> None:
+        for names, mailbox in list(self._waiting.items()):
+            if mailbox.device == device:
+                del self._waiting[names]
+                self._job.errors[names] = error
+
+    def link(self) -> None:
+        """Bring it into ``new`` of all mailboxes that are left."""
+        if self._job.is_cancelled:
+            return
+        own = {file.names for file in self._files}
+        for names, mailbox in self._waiting.items():
+            if names not in own:
+                try:
+                    self._link_into(names, mailbox)
+                except Exception as error:
+                    self._job.errors[names] = error
+        for file in list(self._files):
+            try:
+                self._rename(file)
+            except OSError as error:
+                self._job.errors[file.names] = error
+
+    def _link_into(self, names: Names, mailbox: Mailbox) -> None:
+        file = self._by_device[mailbox.device]
+        try:
+            self._link(file, names, mailbox)
+        except FileNotFoundError:
+            self._link(file, names, self._store.mailboxes.open(names, anew=True))
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            self._copy_into(names, mailbox)
+
+    def _link(self, file: _File, names: Names, mailbox: Mailbox) -> None:
+        final = self._final(file)
+        os.link(self._name, final, src_dir_fd=file.mailbox.tmp, dst_dir_fd=mailbox.new)
+        self.placed[names] = mailbox, final
+
+    def _copy_into(self, names: Names, mailbox: Mailbox) -> None:
+        # It is renamed with the others, and linked from until that fails too.
+        copy = self._write_file(names, mailbox)
+        try:
+            self._store.sync(copy.descriptor)
+            copy.close()
+        except BaseException:
+            self._remove(copy)
+            raise
+        self._add(copy)
+
+    def _rename(self, file: _File) -> None:
+        mailbox, final = file.mailbox, self._final(file)
+        os.rename(self._name, final, src_dir_fd=mailbox.tmp, dst_dir_fd=mailbox.new)
+        self._files.remove(file)
+        self.placed[file.names] = mailbox, final
+
+    def _final(self, file: _File) -> str:
+        return f"{self._name},S={file.size}"
+
+    def take_back(self, names: Names, error: BaseException) -> None:
+        """Remove it from the ``new`` of a mailbox that gets a no."""
+        mailbox, final = self.placed.pop(names)
+        self._job.errors[names] = error
+        with contextlib.suppress(OSError):
+            os.unlink(final, dir_fd=mailbox.new)
+
+    def take_all_back(self, error: BaseException) -> None:
+        """Remove it from every ``new``."""
+        for names in self._job.mailboxes:
+            if names in self.placed:
+                self.take_back(names, error)
+            self._job.errors.setdefault(names, error)
+
+    def finish(self) -> None:
+        """Say what was filed, and leave nothing in ``tmp``."""
+        self._job.filed.update(self.placed)
+        while self._files:
+            self._remove(self._files.pop())
+
+    def _remove(self, file: _File) -> None:
+        for remove in (file.close, lambda: os.unlink(self._name, dir_fd=file.mailbox.tmp)):
+            with contextlib.suppress(OSError):
+                remove()

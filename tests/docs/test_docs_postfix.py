@@ -1,0 +1,205 @@
+"""Postfix takes the settings of the documentation, and does with them what the documentation says."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from docs_console import Command, Console, commands_of
+from docs_pages import ROOT, Block, all_pages, blocks_of
+from docs_postfix import DocumentedPostfix, environment, needs_root
+from docs_run import CONFIGURATION, Places
+
+pytestmark = pytest.mark.peer("postfix")
+
+#: What Postfix would else ask the network for, which may take its time.
+_NOT_GUESSED = "compatibility_level = 3.6\nmyhostname = mta.example.net\nmynetworks = 127.0.0.0/8\n"
+
+PAGE = ROOT / "docs" / "postfix.rst"
+SETTINGS = [block for page in all_pages() for block in blocks_of(page) if block.language in CONFIGURATION]
+TCP, SOCKET, USERS, VERIFIED, LIMIT = (block for block in SETTINGS if block.page == PAGE)
+#: The commands of the page that start a server, by where it listens.
+SERVERS = {
+    kind: command
+    for block in blocks_of(PAGE)
+    if block.language == "console"
+    for command in commands_of(block)
+    for kind in ("--port", "unix:")
+    if command.text.startswith("twistd -n") and kind in command.text
+}
+
+
+def test_the_page_has_settings() -> None:
+    """Else the tests below would test nothing."""
+    assert {block.page.name for block in SETTINGS} == {"README.md", "postfix.rst"}
+    assert SERVERS.keys() == {"--port", "unix:"}
+
+
+@pytest.mark.parametrize("block", [pytest.param(block, id=block.place) for block in SETTINGS])
+def test_postfix_knows_the_settings(block: Block, tmp_path: Path) -> None:
+    """Every name is one of Postfix's own, and it has nothing to say against their values."""
+    assert block.file == "main.cf"
+    assert not complaints(block.text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings", ["virtual_transports = lmtp:inet:127.0.0.1:2524", "virtual_transport lmtp:", "lmtp_nothing = 1"]
+)
+def test_settings_that_postfix_does_not_know_are_found_out(settings: str, tmp_path: Path) -> None:
+    """The test above can fail."""
+    assert complaints(settings, tmp_path)
+
+
+def complaints(settings: str, directory: Path) -> str:
+    """What Postfix says against settings: unknown names, and what it cannot parse."""
+    (directory / "main.cf").write_text(f"{_NOT_GUESSED}{settings}\n")
+    (directory / "master.cf").write_text("lmtp unix - - n - - lmtp\n")
+    command = ["postconf", "-c", str(directory), "-n"]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True).stderr
+
+
+class Machine:
+    """
+    A machine as the page has it: Postfix and a server, each with a directory of this test's for the system's.
+
+    :ivar postfix: once it was started.
+    """
+
+    postfix: DocumentedPostfix
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        self.places = Places(directory)
+        self.directory = directory
+        self._stack = stack
+        self.console = Console(directory, self.places.environment)
+        stack.callback(self.console.kill)
+        # As the page's command makes it, but for its owner: whoever runs the tests runs the server.
+        sockets = directory / "var/spool/postfix/lmtp"
+        sockets.mkdir()
+        shutil.chown(sockets, group="postfix")
+        sockets.chmod(0o2750)
+
+    def serve(self, kind: str, backend: str | None = None, *options: str) -> None:
+        """Start the server of the page; ``backend`` and ``options`` are instead of and beside what it says there."""
+        command = SERVERS[kind]
+        text = " ".join((command.text, *options))
+        if backend is not None:
+            text = re.sub(r"--backend \S+", f"--backend {backend}", text)
+        self.type(attrs.evolve(command, text=text))
+
+    def type(self, command: Command) -> None:
+        """Type a command of the page."""
+        self.console.run(command, self.places.here(command.text), [self.places.here(line) for line in command.output])
+
+    def start_postfix(self, block: Block, **changes: str) -> None:
+        """Start Postfix with settings of the page."""
+        self.postfix = DocumentedPostfix(self.directory, self.places.here(block.text), changes)
+        self._stack.callback(self.postfix.stop)
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """A machine, switched off in the end."""
+    needs_root()
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="docs-")))
+        # For the user of Postfix.
+        directory.chmod(0o755)
+        yield Machine(directory, stack)
+
+
+def three_outcomes() -> str:
+    """The backend of the tutorial with three outcomes."""
+    (source,) = (block.text for block in blocks_of(ROOT / "docs/tutorial.rst") if 'Try again tomorrow"' in block.text)
+    return source
+
+
+THREE = ["alice@example.org", "bob@example.org", "carol@example.org"]
+
+
+def test_mail_goes_over_tcp_into_the_maildirs_of_the_page(machine: Machine) -> None:
+    """The server as the page starts it, and Postfix as it is told there."""
+    machine.serve("--port")
+    machine.start_postfix(TCP)
+    machine.postfix.submit(["alice@example.org"])
+    assert "status=sent (250 2.0.0 <alice@example.org>" in machine.postfix.statuses(1)["alice@example.org"]
+    (file,) = (machine.directory / "srv/mail/example.org/alice/new").iterdir()
+    header, _, body = file.read_bytes().partition(b"\n\n")
+    assert header.startswith(b"Return-Path: <you@example.net>\nReceived: from mta.example.net ")
+    assert body == b"Hello\n"
+    machine.console.close()
+
+
+def test_postfix_makes_of_replies_over_a_socket_what_the_page_says(machine: Machine) -> None:
+    """Its log is the one of the page. Without DSN it reports success itself."""
+    (machine.directory / "backend.py").write_text(three_outcomes())
+    machine.serve("unix:", "python:backend:deliver")
+    machine.start_postfix(SOCKET)
+    machine.postfix.submit(THREE, options=["NOTIFY=SUCCESS"])
+    machine.postfix.statuses(3)
+    (command,) = (
+        command
+        for block in blocks_of(PAGE)
+        if block.language == "console"
+        for command in commands_of(block)
+        if command.text.startswith("grep")
+    )
+    log = machine.directory / "maillog"
+    only_lmtp = [line for line in log.read_text().split("\n") if "/lmtp[" in line]
+    (machine.directory / "var/log/mail.log").write_text("\n".join(only_lmtp) + "\n")
+    machine.type(command)
+    machine.postfix.wait(lambda: "sender delivery status notification" in machine.postfix.log())
+    machine.console.close()
+
+
+def test_users_of_the_machine_are_handed_over_one_by_one(machine: Machine) -> None:
+    """By mailbox_transport. With DSN announced, Postfix leaves reports of success to the backend."""
+    (machine.directory / "backend.py").write_text(three_outcomes())
+    machine.serve("unix:", "python:backend:deliver", "--enable DSN")
+    machine.start_postfix(USERS)
+    machine.postfix.submit(THREE, options=["NOTIFY=SUCCESS"])
+    statuses = machine.postfix.statuses(3)
+    assert [statuses[recipient].split()[1] for recipient in THREE] == [
+        "status=sent",
+        "status=bounced",
+        "status=deferred",
+    ]
+    # The last part of a reply's id counts the recipients of the message.
+    ids = [re.search(r"> \w+\.\d+\.(\d+) ", statuses[recipient]) for recipient in THREE]
+    assert [found and found[1] for found in ids] == ["1", "1", "1"]
+    assert "sender delivery status notification" not in machine.postfix.log()
+    machine.console.close()
+
+
+def test_a_recipient_who_does_not_exist_is_refused_before_the_message_comes(machine: Machine) -> None:
+    """By reject_unverified_recipient, with the reply of the backend."""
+    (machine.directory / "srv/mail/example.org/alice").mkdir(parents=True)
+    machine.serve("--port", "maildir:/srv/mail,create=no")
+    # Clients of the machine itself are not asked for; and nobody wants to wait three seconds.
+    machine.start_postfix(VERIFIED, mynetworks="192.0.2.0/24", address_verify_poll_delay="1s")
+    replies = machine.postfix.submit(["alice@example.org", "zoe@example.org"])
+    assert replies["alice@example.org"][0] == 250
+    code, text = replies["zoe@example.org"]
+    assert code == 550
+    assert "550 5.1.1" in text
+    machine.console.close()
+
+
+def test_a_limit_of_recipients_splits_a_message(machine: Machine) -> None:
+    """lmtp_destination_recipient_limit, with a smaller number than the page's."""
+    name, _, number = LIMIT.text.partition(" = ")
+    assert (name, number) == ("lmtp_destination_recipient_limit", "500")
+    machine.serve("--port")
+    machine.start_postfix(TCP, lmtp_destination_recipient_limit="1")
+    machine.postfix.submit(["alice@example.org", "bob@example.org"])
+    found: dict[str, Any] = machine.postfix.statuses(2)
+    assert all(re.search(r"> \w+\.\d+\.1 Delivered", status) for status in found.values()), found
+    machine.console.close()
