@@ -72,13 +72,14 @@ class Envelope:
     recipients: tuple[Recipient, ...] = ()
 
 
-@attrs.frozen
+# One for each delivery: without slots it is made in two thirds of the time.
+@attrs.frozen(slots=False)
 class Outcome:
     """
     What became of one RCPT, for observers.
 
     :ivar recipient: the recipient.
-    :ivar reply: what the client was told, or would have been had it stayed.
+    :ivar reply: what the client was told, or would have been had it stayed, without the recipient and the id.
     :ivar reply_id: the id that stands in the reply; unique.
     :ivar size: octets of the content.
     :ivar seconds: from the final dot to the reply.

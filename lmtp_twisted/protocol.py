@@ -80,8 +80,8 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
 
     def _enter(self, state: State) -> None:
         self._state = state
-        # Without handlers every line is an unusual one, and that is where the shutdown is seen.
-        self._handlers = {} if self._is_shutting_down else self.factory.handlers[state]
+        # While we shut down every line but QUIT is an unusual one, and that is where it is answered.
+        self._handlers = _FAREWELL if self._is_shutting_down else self.factory.handlers[state]
 
     # The connection
 
@@ -183,6 +183,19 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         if not self._is_past_the_dot:
             self._say_and_close(replies.SHUTTING_DOWN)
 
+    def finish_now(self) -> None:
+        """
+        The server can wait no longer: what is not delivered yet is cancelled and answered 451, and the connection ends
+        when the replies are sent.
+        """
+        if self._is_past_the_dot and self._transaction is not None:
+            if self._reception is not None:
+                self._reception.fail(replies.CANCELLED)
+                self._deliver()
+            else:
+                self._transaction.give_up()
+        self.close()
+
     def _say_and_close(self, reply: Reply) -> None:
         self.send(reply.encoded)
         self.close(linger=True)
@@ -208,11 +221,11 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         handler = self._handlers.get(verb)
         if len(line) + 2 > line_limit(verb):
             self._bad(replies.LINE_TOO_LONG)
-        elif self._is_shutting_down:
+        elif self._is_shutting_down and verb != b"QUIT":
             self._say_and_close(replies.SHUTTING_DOWN)
         elif handler is not None:
             handler(self, argument)
-        elif verb in _HTTP and b"HTTP/" in argument:
+        elif verb in _HTTP and b"HTTP/" in argument.upper():
             self._say_and_close(replies.NOT_HTTP)
         else:
             self._bad(replies.UNKNOWN_COMMAND)
@@ -227,6 +240,17 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         self._bad_commands += 1
         if self._bad_commands >= self._settings.max_bad_commands:
             self._say_and_close(replies.TOO_MANY_ERRORS)
+
+    def _refuse_path(self, error: CommandError, argument: bytes) -> None:
+        """
+        A MAIL or RCPT that the grammar does not take. Where it has a path, it is a sender or a recipient that is
+        refused, and one message may have any number of these: a burst of them must not cost the good ones their replies.
+        """
+        reply = Reply.from_error(error)
+        if b"<" in argument:
+            self.send(reply.encoded)
+        else:
+            self._bad(reply)
 
     def _good(self, reply: Reply) -> None:
         self._bad_commands = 0
@@ -249,7 +273,7 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         try:
             sender = parse_sender(argument)
         except CommandError as error:
-            self._bad(Reply.from_error(error))
+            self._refuse_path(error, argument)
             return
         refusal = self.factory.sender_refusal(sender)
         if refusal is not None:
@@ -306,7 +330,7 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         try:
             recipient = parse_recipient(argument)
         except CommandError as error:
-            self._bad(Reply.from_error(error))
+            self._refuse_path(error, argument)
             return
         if not recipient.is_plain or len(transaction.accepted) >= self._max_recipients:
             refusal = self.factory.recipient_refusal(recipient, transaction)
@@ -410,6 +434,9 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         if settings.size_limit and size > settings.size_limit * (1 + settings.drain_factor):
             self._say_and_close(replies.TOO_LARGE)
             return
+        if refusal is None and transaction is not None and not transaction.accepted:
+            # The first chunk was refused for want of recipients, and so are the others.
+            refusal = replies.RCPT_FIRST
         if refusal is None:
             assert transaction is not None
             if self._reception is None:
@@ -472,6 +499,9 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
             self._abort("no recipients")
             self._enter(State.READY)
         else:
+            if refusal is replies.RCPT_FIRST:
+                # What came is lost: no recipient may join now and get the rest as the whole (RFC 3030 §2).
+                self._enter(State.CHUNKS)
             self.send(refusal.encoded)
 
     def _content_complete(self) -> None:
@@ -571,3 +601,7 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         self._answer = None
         if self._answer_timer.active():
             self._answer_timer.cancel()
+
+
+#: What a session that the server wants to end still answers in the usual way.
+_FAREWELL = {b"QUIT": LMTPProtocol.do_QUIT}

@@ -58,12 +58,12 @@ def _one_line(_settings: Any, attribute: Any, value: str) -> None:
 
 
 def _not_negative(_settings: Any, attribute: Any, value: float) -> None:
-    if value < 0:
+    if not value >= 0:
         raise ValueError(f"{attribute.name}: {value!r} is negative")
 
 
 def _positive(_settings: Any, attribute: Any, value: float) -> None:
-    if value <= 0:
+    if not value > 0:
         raise ValueError(f"{attribute.name}: {value!r} is not positive")
 
 

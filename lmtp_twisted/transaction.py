@@ -13,7 +13,6 @@ A recipient that was given twice has two slots and one delivery.
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -25,7 +24,7 @@ from lmtp_twisted.envelope import Envelope, Outcome, Recipient, Sender
 from lmtp_twisted.interfaces import IReceivedMessage
 from lmtp_twisted.spool import Content
 from lmtp_twisted.verdict import OUTCOME, as_result, discard, one_for_each
-from lmtp_twisted.wire.replies import CANCELLED, DELIVERED, INTERNAL_ERROR, TIMED_OUT, Reply
+from lmtp_twisted.wire.replies import CANCELLED, DELIVERED, TIMED_OUT, Reply
 
 _log = Logger(namespace="lmtp_twisted")
 
@@ -51,7 +50,6 @@ class Transaction:
     _started: float | None = None
     _timer: Any = None
     _waiting: list[Deferred[Any]] | None = None
-    _verbatim: AbstractSet[int] = frozenset()
 
     def __init__(
         self,
@@ -195,8 +193,6 @@ class Transaction:
             return as_result(outcome)
         # An outcome that is a list or an awaitable again is no outcome: the verdict says so.
         reply = OUTCOME.verdict(outcome)
-        if isinstance(outcome, Reply) and reply is not INTERNAL_ERROR:
-            self._verbatim = self._verbatim | {index}
         self._fill(index, reply)
         self._write_turn()
         return as_result(outcome)
@@ -230,8 +226,6 @@ class Transaction:
             turn += 1
             if reply is DELIVERED:
                 ready.append(f"250 2.0.0 <{self._recipients[place].printable}> {self.id}.{turn} Delivered\r\n")
-            elif place in self._verbatim:
-                ready.append(str(reply.encoded, "ascii"))
             else:
                 name = f"<{self._recipients[place].printable}> {self.id}.{turn}"
                 ready.append(str(Reply(reply.code, reply.enhanced, f"{name} {reply.text}").encoded, "ascii"))
@@ -244,6 +238,10 @@ class Transaction:
                 self._timer = None
             self._waiting = None
             self._done(self)
+
+    def give_up(self) -> None:
+        """Nobody can wait any longer: cancel what is not delivered, and answer it 451."""
+        self._give_up(CANCELLED)
 
     def _time_out(self) -> None:
         self._timer = None

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
+from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from lmtp_twisted.backends.context import BackendContext
@@ -29,8 +31,12 @@ from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import THREADS
 
+_log = Logger(namespace="lmtp_twisted")
+
 _PASSWORD = re.compile(r"(://[^/:@\s]*:)[^/\s]+@")
 _STDOUT = 1
+# Files that are open beside the sessions' at least: the reactor's, the log, directories of mailboxes.
+_OPEN_BESIDES = 100
 # Where large messages lie: /tmp is memory on many systems, and they are there to save memory.
 _ON_DISK = "/var/tmp"  # noqa: S108  # only files without a name are made there
 
@@ -52,6 +58,7 @@ def assemble(options: Options) -> LMTPService:
 
 def _assemble(options: Options, reactor: Any) -> LMTPService:
     settings = _settings(options)
+    _allow_open_files(settings)
     log = _open_log(options)
     _enter_directory(options.parent)
     endpoints = _endpoints(options, reactor)
@@ -84,6 +91,25 @@ def _settings(options: Options) -> Settings:
     except ValueError as error:
         # Each option was accepted by itself; what is left is the name of this machine.
         raise ValueError(f"the name of this machine will not do: give --hostname ({error})")
+
+
+def _allow_open_files(settings: Settings) -> None:
+    """
+    As many as the system lets us have: each session is one, and backends keep some open. Where that is too few, it is
+    said now and not when the first connection is dropped.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    if soft != resource.RLIM_INFINITY and soft < settings.max_sessions + _OPEN_BESIDES:
+        _log.warn(
+            "only {limit} files may be open, too few for {sessions} sessions: raise the limit (ulimit -n) or lower "
+            "--max-sessions",
+            limit=soft,
+            sessions=settings.max_sessions,
+        )
 
 
 def _open_log(options: Options) -> Log:

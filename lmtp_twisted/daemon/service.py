@@ -25,6 +25,8 @@ _log = Logger(namespace="lmtp_twisted")
 
 # What logrotate and its like send: the first is the custom of daemons, the second twistd's.
 _REOPEN = (signal.SIGHUP, signal.SIGUSR1)
+# Seconds that a client gets to read its last replies once the time to drain is over.
+_FAREWELL = 2.0
 #: Seconds that ports, backends and threads get at the least, however little sessions get: they have mail to put away.
 LEAST_PATIENCE = 5.0
 
@@ -110,7 +112,8 @@ class LMTPService(Service):
             self.privilegedStartService()
         self._pool.start()
         self._log.start()
-        for number in _REOPEN if self._log.can_reopen else ():
+        # Also where there is nothing to reopen: by default these signals end the process, whatever it has under way.
+        for number in _REOPEN:
             self._handlers[number] = signal.signal(number, self._reopen)
 
     def _reopen(self, _number: int, _frame: object) -> None:
@@ -134,10 +137,14 @@ class LMTPService(Service):
             waiting.cancel()
             await self._finish("closing a port", waiting.addCallback(_stop_listening))
         self._listening.clear()
-        timer = self._reactor.callLater(self._drain_timeout, self._abort_sessions)
+        timers = [
+            self._reactor.callLater(self._drain_timeout, self._hurry_sessions),
+            self._reactor.callLater(self._drain_timeout + _FAREWELL, self._abort_sessions),
+        ]
         await self.factory.drain()
-        if timer.active():
-            timer.cancel()
+        for timer in timers:
+            if timer.active():
+                timer.cancel()
         await self._finish("shutting the backends down", self._context.shut_down())
         await self._finish("stopping the threads", self._stop_pool())
         for number, handler in self._handlers.items():
@@ -146,12 +153,17 @@ class LMTPService(Service):
         _log.info("stopped")
         self._log.stop()
 
-    def _abort_sessions(self) -> None:
+    def _hurry_sessions(self) -> None:
         _log.warn(
-            "{count} sessions did not finish in {seconds} s and are aborted",
+            "{count} sessions did not finish in {seconds} s: what is not delivered is cancelled",
             count=len(self.factory.sessions),
             seconds=self._drain_timeout,
         )
+        for protocol in list(self.factory.sessions):
+            protocol.finish_now()
+
+    def _abort_sessions(self) -> None:
+        _log.warn("{count} sessions do not read their replies and are aborted", count=len(self.factory.sessions))
         for protocol in list(self.factory.sessions):
             protocol.transport.abortConnection()
 

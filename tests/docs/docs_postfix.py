@@ -73,6 +73,19 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": os.pathsep.join(path)}
 
 
+def write_configuration(directory: Path, main: str, master: str) -> None:
+    """
+    :param main: the text of ``main.cf``.
+    :param master: the text of ``master.cf``.
+    """
+    for name, text in (("main.cf", main), ("master.cf", master)):
+        file = directory / name
+        file.write_text(text)
+        # Of a file that is younger than two seconds Postfix thinks that somebody is still writing it, and waits.
+        old = file.stat().st_mtime - 60
+        os.utime(file, (old, old))
+
+
 class DocumentedPostfix:
     """
     :param directory: where it lives; Postfix's user must be able to reach it.
@@ -91,8 +104,7 @@ class DocumentedPostfix:
         page = settings + "".join(f"\n{name} = {value}" for name, value in changes.items())
         said = set(re.findall(r"^\w+(?= *=)", page, re.MULTILINE))
         kept = [line for line in ours if line.partition(" ")[0] not in said]
-        (directory / "etc" / "main.cf").write_text("\n".join((*kept, page, "")))
-        (directory / "etc" / "master.cf").write_text(_MASTER.format(port=self._port))
+        write_configuration(directory / "etc", "\n".join((*kept, page, "")), _MASTER.format(port=self._port))
         (directory / "maillog").touch()
         self._command("start")
 

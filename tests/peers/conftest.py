@@ -88,3 +88,4 @@ def postfix(open_directory: Path, sockets: Path) -> Iterator[Postfix]:
     instance = Postfix(directory, sockets)
     yield instance
     pytest_twisted.blockon(ensureDeferred(instance.stop()))
+    assert not instance.complaints

@@ -94,6 +94,8 @@ _ATTEMPT = re.compile(
     r"\((?:host \S+ said: )?(?P<reply>.*?)(?: \(in reply to (?P<command>.*)\))?\)"
 )
 
+_COMPLAINT = re.compile(r" postfix/(?:lmtp|kept)\[\d+\]: (?:.*: )?(?:warning|error|fatal|panic): ")
+
 
 @attrs.frozen
 class Attempt:
@@ -227,6 +229,11 @@ class Postfix:
     async def deferred(self, queue_id: str) -> None:
         """Wait until a message lies in the deferred queue: only then a flush finds it."""
         await self.log.until(lambda _: (self._directory / "spool" / "deferred" / queue_id).exists())
+
+    @property
+    def complaints(self) -> list[str]:
+        """What its LMTP client had to say of the protocol, and not of a message."""
+        return [line for line in self.log.seen if _COMPLAINT.search(line)]
 
     async def flush(self) -> None:
         """Make it try again what is deferred."""

@@ -88,8 +88,15 @@ def kinds(number: int) -> list[Kind]:
         Kind(None, unwanted, "5.7.1", "bounced", "550 5.7.1 NAME Not wanted", _DOT),
         Kind(None, disk_full, "4.3.1", "deferred", "452 4.3.1 NAME Disk is full", _DOT),
         Kind(None, LastFirst(number), "2.0.0", "sent", _DELIVERED, None),
-        Kind(None, Reply(251, "2.1.5", "Sent on to a friend"), "2.1.5", "sent", "251 2.1.5 Sent on to a friend", None),
-        Kind(None, Reply(552, "5.2.2", "Quota used up"), "5.2.2", "bounced", "552 5.2.2 Quota used up", _DOT),
+        Kind(
+            None,
+            Reply(251, "2.1.5", "Sent on to a friend"),
+            "2.1.5",
+            "sent",
+            "251 2.1.5 NAME Sent on to a friend",
+            None,
+        ),
+        Kind(None, Reply(552, "5.2.2", "Quota used up"), "5.2.2", "bounced", "552 5.2.2 NAME Quota used up", _DOT),
         Kind(None, lambda: deferToThread(str, "In a thread"), "2.0.0", "sent", "250 2.0.0 NAME In a thread", None),
         Kind(None, ValueError(), "4.3.0", "deferred", "451 4.3.0 NAME Internal error, try again later", _DOT),
     ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from dialogue import Client, LoggedErrors, codes, server, with_recipients
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from zope.interface.verify import verifyObject
 
 from lmtp_twisted import LMTPFactory, PermanentFailure, RecipientDelivery, TemporaryFailure
@@ -192,6 +193,14 @@ def test_what_the_function_raises_is_the_outcome_of_all(
     logged.take()
 
 
+def test_a_message_that_is_given_up_never_reaches_the_function() -> None:
+    """RSET."""
+    messages: list[Any] = []
+    client = with_recipients(None, deliverMessage=messages.append)
+    assert codes(client.say("RSET", "NOOP")) == ["250 2.0.0"] * 2
+    assert messages == []
+
+
 # So many at a time
 
 
@@ -302,6 +311,27 @@ def test_no_delivery_begins_once_the_message_is_over(end: str) -> None:
         client.lose()
     assert begun == ["r0@x", "r1@x"]
     assert len(cancelled) == 2
+
+
+def test_a_delivery_that_does_not_heed_its_cancellation_changes_nothing_when_it_ends() -> None:
+    """Neither does it begin the next."""
+    begun: list[str] = []
+    still: list[Deferred[None]] = []
+
+    async def deliver(message: Any, recipient: Any) -> None:
+        begun.append(str(recipient))
+        for _ in range(2):
+            still.append(Deferred())
+            with suppress(CancelledError):
+                await still[-1]
+
+    client = in_turns(deliver, 3, parallel=1)
+    client.content()
+    assert codes(client.after(540)) == ["451 4.4.7"] * 3
+    still[-1].callback(None)
+    assert client.read() == []
+    assert begun == ["r0@x"]
+    assert codes(client.say("NOOP")) == ["250 2.0.0"]
 
 
 def test_outcomes_that_came_before_the_time_out_stand() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from dialogue import (
+    LoggedErrors,
     codes,
     connected,
 )

@@ -5,6 +5,7 @@ written to a file, a client that half-closes or is gone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -305,7 +306,7 @@ def test_the_idle_timer_does_not_fire_while_output_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("stage", [connected, greeted, with_recipients])
-def test_an_idle_client_that_half_closes_is_closed(stage) -> None:  # type: ignore[no-untyped-def]
+def test_an_idle_client_that_half_closes_is_closed(stage: Callable[..., Client]) -> None:
     """It can say nothing more."""
     client = stage()
     client.half_close()
@@ -441,7 +442,7 @@ def test_a_connection_that_does_not_close_is_aborted_after_a_time() -> None:
 
 
 def test_closing_resumes_a_paused_transport() -> None:
-    """Else it would never see its client close: shut down while the application is asked and the client is far ahead."""
+    """Else it would never see its client close."""
     client = with_sender(ScriptedDeliveries(recipients={"a@x": Deferred()}))
     with_half_close(client)
     client.say("RCPT TO:<a@x>")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -165,11 +167,36 @@ async def test_a_client_that_is_gone_in_mid_delivery_cancels_it(server: Server) 
     client = await deferToThread(connect, port)
     await deferToThread(client.sendall, SESSION + b"MAIL FROM:<next@x>\r\n")
     await called
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
     await cancelled
     await server.ends.over
     assert [name for name, _ in deliveries.calls].count("validateFrom") == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_connection_that_is_reset_while_a_reply_is_written_ends_the_session(server: Server) -> None:
+    """The write fails before the reactor has seen the reset."""
+    delivering, reset = threading.Event(), threading.Event()
+
+    def deliver(message: Any) -> list[None]:
+        delivering.set()
+        assert reset.wait(PATIENCE)
+        return [None, None]
+
+    port = server.listen(ScriptedDeliveries(deliver=deliver))
+
+    def talk() -> None:
+        with connect(port) as client:
+            client.sendall(SESSION + b"NOOP\r\n")
+            assert delivering.wait(PATIENCE)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset.set()
+
+    await deferToThread(talk)
+    await server.ends.over
+    (event,) = [event for event in server.ends.events if event.name == "transactionEnded"]
+    assert [outcome.reply.code for outcome in event.outcomes] == [250, 250]
 
 
 @pytest_twisted.ensureDeferred

@@ -405,7 +405,7 @@ FRAGMENTS = st.one_of(
 @given(st.lists(FRAGMENTS, max_size=30))
 @settings(max_examples=300, deadline=None)
 def test_no_octets_whatever_break_the_session(segments: list[bytes]) -> None:
-    """Each is answered in whole lines, or the connection is closed with one; and once the line has ended, it goes on."""
+    """Each is answered in whole lines, or the connection is closed with one; once the line has ended, it goes on."""
     # BDAT is followed by octets that are no commands.
     assume(b"BDAT" not in b"".join(segments).upper())
     client = greeted(max_bad_commands=10**6)

@@ -1,4 +1,4 @@
-"""Each method of a delivery and each answer to it: none puts the session out of step. What is wrong is 451 and logged."""
+"""Each method of a delivery, each answer to it: none puts the session out of step, what is wrong is 451 and logged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from answers import (
     can_raise,
     raise_at_once,
 )
-from dialogue import codes, with_recipients
+from dialogue import LoggedErrors, codes, with_recipients
 from twisted.internet.defer import CancelledError, fail
 
 from lmtp_twisted.errors import DeliveryError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,11 +13,12 @@ from answers import (
     Asked,
     raising_canceller,
 )
+from dialogue import LoggedErrors
 from twisted.internet.defer import CancelledError, Deferred
 
 
 @pytest.fixture
-def loop():  # type: ignore[no-untyped-def]
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
     """A loop that does not run."""
     loop = asyncio.new_event_loop()
     yield loop
@@ -26,7 +27,7 @@ def loop():  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_future_of_asyncio_without_its_reactor_is_451_and_the_log_says_what_to_do(
-    place: str, loop, logged: LoggedErrors
+    place: str, loop: asyncio.AbstractEventLoop, logged: LoggedErrors
 ) -> None:
     """The session does not hang."""
     assert Asked(place, loop.create_future).answer() == "451 4.3.0"
@@ -46,7 +47,9 @@ def test_asyncio_in_a_coroutine_without_its_reactor_is_451_and_the_log_says_what
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_coroutine_that_awaits_a_future_without_its_reactor_is_451(place: str, loop, logged: LoggedErrors) -> None:
+def test_a_coroutine_that_awaits_a_future_without_its_reactor_is_451(
+    place: str, loop: asyncio.AbstractEventLoop, logged: LoggedErrors
+) -> None:
     """The session does not hang."""
 
     async def wait() -> None:
@@ -117,7 +120,7 @@ def test_whatever_a_canceller_does_the_time_out_stands(
 @pytest.mark.parametrize("canceller", CANCELLERS)
 @pytest.mark.parametrize("place", PLACES)
 def test_whatever_a_canceller_does_a_lost_connection_ends_the_session(
-    place: str, canceller, logged: LoggedErrors
+    place: str, canceller: Callable[..., Any], logged: LoggedErrors
 ) -> None:
     """Nothing is written, nothing is left: the fixtures look after that."""
     asked = Asked(place, lambda: Deferred(canceller))

@@ -14,7 +14,7 @@ from answers import (
     delivering,
     raising_canceller,
 )
-from dialogue import codes, greeted
+from dialogue import LoggedErrors, codes, greeted
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
@@ -68,7 +68,7 @@ def test_a_list_that_comes_later_may_hold_what_comes_later(way: Callable[..., An
 )
 def test_anything_else_or_of_another_length_is_451_for_each_recipient(
     outcomes: Any, way: Callable[..., Any], logged
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     """RFC 2033 §4.2: the number of replies is that of the recipients, duplicates too, not of the outcomes."""
     client = delivering(lambda message: way(lambda: outcomes), "a@x", "b@x", "a@x")
     replies = client.content()
@@ -113,7 +113,7 @@ def test_failures_in_the_list_are_what_they_hold(logged: LoggedErrors) -> None:
 )
 def test_one_awaitable_for_all_recipients_is_the_outcome_of_all(
     error: Exception, answer: str, later: bool, logged
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     """``[stored] * len(message.recipients)``: never a 250 for the second where it failed."""
     stored: Deferred[None] = Deferred()
     if not later:

@@ -18,7 +18,7 @@ from answers import (
     raising_canceller,
     return_failure,
 )
-from dialogue import codes, greeted, with_recipients
+from dialogue import LoggedErrors, codes, greeted, with_recipients
 from twisted.internet.defer import Deferred, succeed
 
 from lmtp_twisted import PermanentFailure, Reply, TemporaryFailure
@@ -79,7 +79,7 @@ def test_a_delivery_that_is_never_given_is_451() -> None:
 @pytest.mark.parametrize("canceller", CANCELLERS)
 def test_a_connection_lost_while_a_delivery_is_asked_for_ends_the_session(
     canceller: Callable[..., Any], logged
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     """Nothing is left."""
     client = greeted(giving(lambda: Deferred(canceller)))
     client.say("MAIL FROM:<a@x>", "RCPT TO:<b@x>")
@@ -118,7 +118,7 @@ def test_what_aborted_gives_is_ignored(answer: Callable[[], Any]) -> None:
     ],
 )
 @pytest.mark.parametrize("when", ["RSET", "LHLO", "lost", "refused sender", "refused content"])
-def test_an_aborted_that_fails_is_logged_and_changes_nothing(  # type: ignore[no-untyped-def]
+def test_an_aborted_that_fails_is_logged_and_changes_nothing(
     error: type[BaseException], way: Callable[..., Any], when: str, logged
 ) -> None:
     """Whenever it is called."""

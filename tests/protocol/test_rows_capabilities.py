@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from dialogue import HOSTNAME, codes, connected, greeted, with_recipients, with_sender
+from dialogue import HOSTNAME, Client, codes, connected, greeted, with_recipients, with_sender
 
 ALWAYS = ["PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "CHUNKING", "BINARYMIME"]
 
@@ -106,7 +108,7 @@ def test_a_parameter_of_rcpt_goes_with_its_capability(parameter: str) -> None:
 
 @pytest.mark.parametrize("line", ["VRFY a", "EXPN a", "HELP", "VRFY", "vrfy a"])
 @pytest.mark.parametrize("stage", [connected, greeted, with_recipients])
-def test_a_command_that_is_switched_off_is_502(line: str, stage) -> None:  # type: ignore[no-untyped-def]
+def test_a_command_that_is_switched_off_is_502(line: str, stage: Callable[..., Client]) -> None:
     """RFC 5321 §4.2.4."""
     client = stage(disabled=["VRFY", "EXPN", "HELP"])
     assert codes(client.say(line)) == ["502 5.5.1"]
@@ -114,7 +116,7 @@ def test_a_command_that_is_switched_off_is_502(line: str, stage) -> None:  # typ
 
 @pytest.mark.parametrize("last", [b"", b" LAST"])
 @pytest.mark.parametrize("stage", [connected, greeted, with_sender, with_recipients])
-def test_bdat_that_is_switched_off_is_read_away_and_502(stage, last: bytes) -> None:  # type: ignore[no-untyped-def]
+def test_bdat_that_is_switched_off_is_read_away_and_502(stage: Callable[..., Client], last: bytes) -> None:
     """RFC 3030 §2: its octets come all the same, and none of them is a command."""
     client = stage(disabled=["CHUNKING"])
     assert codes(client.send(b"BDAT 6" + last + b"\r\nQUIT\r\nNOOP\r\n")) == ["502 5.5.1", "250 2.0.0"]

@@ -1,4 +1,4 @@
-"""The content of DATA: where it ends, what is taken away and what is not, bare newlines, limits, loops (RFC 5321 §4.1.1.4)."""
+"""The content of DATA: where it ends, what is taken away, bare newlines, limits, loops (RFC 5321 §4.1.1.4, §6.3)."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from dialogue import (
     Client,
@@ -28,7 +30,7 @@ def test_an_idle_client_is_421_after_five_minutes() -> None:
 
 
 @pytest.mark.parametrize("stage", [connected, greeted, with_sender, with_recipients])
-def test_the_idle_time_is_a_setting_and_counts_from_the_last_octets(stage) -> None:  # type: ignore[no-untyped-def]
+def test_the_idle_time_is_a_setting_and_counts_from_the_last_octets(stage: Callable[..., Client]) -> None:
     """RFC 5321 §4.5.3.2.7."""
     client = stage(idle_timeout=20)
     assert client.after(19) == []
@@ -227,3 +229,43 @@ def test_more_than_the_most_sessions_are_421() -> None:
     first.lose()
     assert codes(Client(factory).greeting) == ["220"]
     assert codes(second.say("NOOP")) == ["250 2.0.0"]
+
+
+def test_a_session_that_was_refused_takes_no_place() -> None:
+    """RFC 5321 §3.8: it may linger until its client has closed, but nobody is kept out for it."""
+    factory = server(max_sessions=1)
+    served = Client(factory)
+    refused = Client(factory)
+    assert codes(refused.greeting) == ["421 4.3.2"]
+    served.lose()
+    assert codes(Client(factory).greeting) == ["220"]
+
+
+@pytest.mark.parametrize("method", ["getDelivery", "validateFrom", "validateTo"])
+def test_an_application_that_shuts_the_server_down_from_within_hears_421_last(method: str) -> None:
+    """RFC 5321 §3.8: nothing is said after the goodbye."""
+    deliveries = ScriptedDeliveries()
+    client = greeted(deliveries)
+
+    def shut_down(argument: object) -> object:
+        client.factory.drain()
+        return deliveries if method == "getDelivery" else None
+
+    setattr(deliveries, method, shut_down)
+    replies = client.say("MAIL FROM:<a@x>", "RCPT TO:<b@x>", "NOOP")
+    assert codes(replies) == ["250 2.1.0"] * (method == "validateTo") + ["421 4.3.2"]
+    assert client.is_closed
+
+
+def test_an_application_that_shuts_the_server_down_in_its_delivery_gets_its_replies_out() -> None:
+    """RFC 5321 §3.8."""
+    deliveries = ScriptedDeliveries()
+    client = with_recipients(deliveries, "a@x", "b@x")
+
+    def deliver(message: object) -> list[None]:
+        client.factory.drain()
+        return [None, None]
+
+    deliveries.deliver = deliver  # type: ignore[method-assign]
+    assert codes(client.content()) == ["250 2.0.0"] * 2
+    assert codes(client.say("NOOP")) == ["421 4.3.2"]

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from dialogue import (
+    LoggedErrors,
     codes,
     greeted,
     masked,

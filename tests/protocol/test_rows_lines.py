@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
+
 import pytest
 from dialogue import (
+    Client,
     codes,
     connected,
     delivered,
@@ -83,7 +87,7 @@ def test_a_burst_of_refused_recipients_does_not_count() -> None:
     "line", ["GET / HTTP/1.1", "POST /mail HTTP/1.0", "CONNECT x:25 HTTP/1.1", "OPTIONS * HTTP/1.1"]
 )
 @pytest.mark.parametrize("stage", [connected, with_recipients])
-def test_http_is_421_and_closed(line: str, stage) -> None:  # type: ignore[no-untyped-def]
+def test_http_is_421_and_closed(line: str, stage: Callable[..., Client]) -> None:
     """A browser can be made to say LMTP behind its own header: none of it is run."""
     client = stage()
     assert codes(client.say(line, "Host: x", "", "LHLO c", "MAIL FROM:<a@x>")) == ["421 4.7.0"]
@@ -208,7 +212,7 @@ def test_only_crlf_ends_a_line_over_the_limit(middle: bytes) -> None:
         client = greeted()
         edges = [0, *cuts, len(data)]
         replies = []
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             replies += client.send(data[start:end])
         assert codes(replies) == ["500 5.5.2", "501 5.5.4"], cuts
 

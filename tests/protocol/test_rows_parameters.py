@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from dialogue import codes, greeted, with_sender
-from test_rows_envelope import mail
+from envelopes import mail, rcpt, recipient_of, sender_of
 
 from lmtp_twisted.testing import ScriptedDeliveries
 from lmtp_twisted.wire.parameters import Body, Notify, OriginalRecipient, Ret
-
-
-def mail(argument: str, **settings: Any) -> str:
-    """The codes with which a MAIL is answered."""
-    (line,) = codes(greeted(**settings).say(f"MAIL FROM:{argument}"))
-    return line
-
-
-def rcpt(argument: str, sender: str = "<sender@example.net>", **settings: Any) -> str:
-    """The codes with which a RCPT is answered."""
-    client = greeted(**settings)
-    assert codes(client.say(f"MAIL FROM:{sender}")) == ["250 2.1.0"]
-    (line,) = codes(client.say(f"RCPT TO:{argument}"))
-    return line
-
-
-def sender_of(argument: str) -> Any:
-    """The sender that the application is asked about."""
-    deliveries = ScriptedDeliveries()
-    assert codes(greeted(deliveries).say(f"MAIL FROM:{argument}")) == ["250 2.1.0"]
-    return deliveries.calls[-1][1]
-
-
-def recipient_of(argument: str, sender: str = "<sender@example.net>") -> Any:
-    """The recipient that the application is asked about."""
-    deliveries = ScriptedDeliveries()
-    client = greeted(deliveries)
-    assert codes(client.say(f"MAIL FROM:{sender}", f"RCPT TO:{argument}")) == ["250 2.1.0", "250 2.1.5"]
-    return deliveries.calls[-1][1]
 
 
 def test_a_declared_size_up_to_the_limit_is_accepted_and_handed_on() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from dialogue import (
     HOSTNAME,
@@ -52,6 +54,13 @@ def test_an_early_talker_hears_one_421_and_nothing_after_it() -> None:
     assert client.after(3) == []
 
 
+def test_a_client_that_is_lost_before_its_greeting_leaves_nothing() -> None:
+    """The fixtures look after the timers."""
+    client = connected(greeting_delay=2)
+    client.lose()
+    assert client.after(3) == []
+
+
 def test_with_a_greeting_delay_text_while_the_connection_policy_is_asked_is_early_too() -> None:
     """RFC 5321 §4.3.1."""
 
@@ -77,7 +86,7 @@ def test_without_a_greeting_delay_a_client_may_speak_at_once() -> None:
 
 @pytest.mark.parametrize("line", ["EHLO x", "HELO x", "ehlo x", "HELO", "EHLO"])
 @pytest.mark.parametrize("stage", [connected, greeted, with_sender, with_recipients])
-def test_ehlo_and_helo_are_500_and_change_nothing(line: str, stage) -> None:  # type: ignore[no-untyped-def]
+def test_ehlo_and_helo_are_500_and_change_nothing(line: str, stage: Callable[..., Client]) -> None:
     """RFC 2033 §4.1; the state is unchanged, also within a transaction (RFC 5321 §4.1.4)."""
     client: Client = stage()
     (reply,) = client.say(line)
@@ -185,7 +194,7 @@ def test_without_mail_it_is_503(line: str) -> None:
 
 
 @pytest.mark.parametrize("stage", [with_sender, with_recipients])
-def test_a_second_mail_is_503_and_the_first_transaction_stands(stage) -> None:  # type: ignore[no-untyped-def]
+def test_a_second_mail_is_503_and_the_first_transaction_stands(stage: Callable[..., Client]) -> None:
     """RFC 5321 §4.1.4."""
     deliveries = ScriptedDeliveries()
     client = stage(deliveries)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,21 @@ def test_a_spool_directory_that_is_not_there_is_451(logged: LoggedErrors) -> Non
     assert codes(send(client, a_content(5000))) == ["451 4.3.0"] * 2
     assert len(logged.take()) == 1
     assert codes(client.say("NOOP")) == ["250 2.0.0"]
+
+
+@pytest.mark.parametrize(("code", "answer"), [(errno.ENOSPC, "452 4.3.1"), (errno.EACCES, "451 4.3.0")])
+def test_a_file_that_cannot_be_made_is_refused(
+    code: int, answer: str, monkeypatch: pytest.MonkeyPatch, logged: LoggedErrors
+) -> None:
+    """RFC 3463 §3.4: no other way of making it is tried."""
+
+    def refuse(*arguments: Any, **keywords: Any) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "open", refuse)
+    client = spooling("a@x", "b@x", threshold=1000)
+    assert codes(send(client, a_content(5000))) == [answer] * 2
+    assert len(logged.take()) == 1
 
 
 @pytest.fixture

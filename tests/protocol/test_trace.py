@@ -24,11 +24,12 @@ from lmtp_twisted.wire.parameters import MailParameters
 
 HERE = IPv4Address("TCP", "192.0.2.9", 24)
 THERE = IPv4Address("TCP", "192.0.2.1", 4711)
+SENDER = Address("s", "x")
 
 
 def message(
     *recipients: str,
-    sender: Address | None = Address("s", "x"),
+    sender: Address | None = SENDER,
     time: float = 0.0,
     smtputf8: bool = False,
     **session: Any,
@@ -208,5 +209,4 @@ def test_no_line_end_reaches_a_header_from_the_envelope(name: bytes, sender: byt
         assert [key for key, _ in headers(trace)] == ["Return-Path", "Delivered-To", "Received"]
         assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u2028\u2029]", trace.decode())
         assert max(map(len, trace.split(b"\r\n"))) <= 998
-    for opened in (client,):
-        opened.lose()
+    client.lose()
