@@ -347,14 +347,20 @@ async def test_backends_end_after_the_sessions_and_before_the_threads() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_sessions_that_do_not_finish_in_time_are_aborted(logged: list[str]) -> None:
+async def test_sessions_that_do_not_finish_in_time_get_451_for_what_is_not_delivered(logged: list[str]) -> None:
+    """RFC 2033 §4.2: the replies are owed, so known ones are sent and the others are decided."""
     cancelled: list[object] = []
-    server = _started(_server(lambda message, recipient: Deferred(cancelled.append), drain_timeout=0.01))
-    client = await server.connect_and_send("x@y")
+
+    def deliver(message: Any, recipient: Any) -> Any:
+        return None if str(recipient) == "fast@y" else Deferred(cancelled.append)
+
+    server = _started(_server(deliver, drain_timeout=0.01))
+    client = await server.connect_and_send("slow@y", "fast@y")
     await server.service.stopService()
-    assert await client.lines.get() is None
+    replies = [await client.lines.get() for _ in range(3)]
+    assert [reply and reply[:9] for reply in replies] == ["451 4.3.0", "250 2.0.0", None]
     assert len(cancelled) == 1
-    assert "1 sessions did not finish in 0.01 s and are aborted" in logged
+    assert "1 sessions did not finish in 0.01 s: what is not delivered is cancelled" in logged
     assert logged[-1] == "stopped"
 
 
@@ -432,8 +438,10 @@ async def test_a_signal_reopens_the_log(number: signal.Signals) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_signals_keep_their_meaning_where_there_is_no_file_to_reopen() -> None:
+async def test_a_signal_to_reopen_does_no_harm_where_there_is_no_file() -> None:
+    """By default it ends the process, with replies owed."""
     before = signal.getsignal(signal.SIGHUP)
     server = _started(_server())
-    assert signal.getsignal(signal.SIGHUP) is before
+    signal.raise_signal(signal.SIGHUP)
     await server.service.stopService()
+    assert signal.getsignal(signal.SIGHUP) is before

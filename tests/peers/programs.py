@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -56,8 +57,9 @@ class Program(ProcessProtocol):
         self._written: dict[int, bytes] = {1: b"", 2: b""}
         self._ends: Occasions[Ended] = Occasions(f"the end of {command[0]}")
         environment = {**os.environ, "PATH": path_with_sbin(), "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
-        # spawnProcess looks for the program in the path of the environment it is given.
-        reactor.spawnProcess(self, command[0], command, environment, directory)
+        program = shutil.which(command[0], path=environment["PATH"])
+        assert program is not None, f"no {command[0]} here"
+        reactor.spawnProcess(self, program, command, environment, directory)
 
     def connectionMade(self) -> None:
         """It runs."""

@@ -249,7 +249,24 @@ def test_a_chunk_without_an_accepted_recipient_is_read_away_and_503() -> None:
     """RFC 3030 §2."""
     client = with_sender()
     assert codes(client.send(b"BDAT 6\r\nQUIT\r\nNOOP\r\n")) == ["503 5.5.1", "250 2.0.0"]
-    assert codes(client.say("RCPT TO:<a@x>")) == ["250 2.1.5"]
+
+
+@pytest.mark.parametrize("octets", [b"6\r\nQUIT\r\n", b"0\r\n"])
+def test_no_recipient_can_join_after_a_chunk_was_refused_for_want_of_one(octets: bytes) -> None:
+    """RFC 3030 §2: it would get what is left as if it were the whole."""
+    client = with_sender()
+    client.send(b"BDAT " + octets)
+    assert codes(client.say("RCPT TO:<a@x>", "DATA", "MAIL FROM:<b@x>")) == ["503 5.5.1"] * 3
+    assert codes(client.send(b"BDAT 4\r\nNOOP")) == ["503 5.5.1"]
+    assert client.send(b"BDAT 4 LAST\r\nNOOP") == []
+    assert codes(client.say("MAIL FROM:<b@x>", "RCPT TO:<a@x>")) == ["250 2.1.0", "250 2.1.5"]
+
+
+def test_a_reset_ends_a_transaction_whose_chunk_was_refused() -> None:
+    """RFC 5321 §4.1.1.5."""
+    client = with_sender()
+    assert codes(client.send(b"BDAT 1\r\nxRSET\r\n")) == ["503 5.5.1", "250 2.0.0"]
+    assert codes(client.say("MAIL FROM:<b@x>")) == ["250 2.1.0"]
 
 
 @pytest.mark.parametrize("last", [b"", b" LAST"])
