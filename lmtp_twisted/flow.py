@@ -239,7 +239,7 @@ class HeldLineReceiver(LineReceiver):
             and not (transport.dataBuffer or transport._tempDataBuffer or transport.TLS)
         ):
             # Nothing waits before it: send it now. The way through the reactor asks epoll for a writable socket, waits
-            # for the next turn and tells epoll again, which is a sixth of the processor time of a small message.
+            # for the next turn and tells epoll again, and that is a good part of the cost of a small message.
             sent = transport.writeSomeData(data)
             if sent == len(data):
                 return

@@ -1,6 +1,6 @@
 """
 The commands of a page: run for real in a directory of the page's own, with the interpreter of the tests first in the
-path. A server is started in the background and waited for until it accepts; what it printed is looked at when it ends.
+path. A server is started in the background and waited for until it greets; what it printed is looked at when it ends.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from docs_pages import Block
 PATIENCE = 30.0
 
 _ADDRESS = re.compile(r"--port (\d+)|tcp:(\d+)|unix:([^\s:\"']+)")
+_DAEMON = re.compile(r"(PYTHONPATH=\S+ )?twistd ")
 _STOPS = re.compile(r"^kill .*\$\(cat (\S+\.pid)\)")
 _PROGRAM = re.compile(r"python (\S+\.py)\b")
 _RUNS_A_REACTOR = re.compile(r"\breactor\.run\(|\breact\(")
@@ -100,13 +101,13 @@ class _Server:
                 stderr=subprocess.STDOUT,
             )
 
-    def wait_until_it_accepts(self) -> None:
+    def wait_until_it_greets(self) -> None:
         until = time.monotonic() + PATIENCE
         for address in self.addresses:
             while not _is_there(address):
                 printed = self._output.read_text("utf-8")
                 assert self._process.poll() is None, f"{self._place}: the server ended at once:\n{printed}"
-                assert time.monotonic() < until, f"{self._place}: nobody listens on {address}:\n{printed}"
+                assert time.monotonic() < until, f"{self._place}: nobody greets on {address}:\n{printed}"
                 time.sleep(0.02)
 
     def kill(self) -> None:
@@ -128,16 +129,22 @@ class _Server:
         assert_shown(self._place, self.expected, printed, whole=False)
 
 
+def _addresses(text: str) -> list[str]:
+    return ["".join(found) for found in _ADDRESS.findall(text)]
+
+
 def _is_there(address: str) -> bool:
     if address.endswith(".pid"):
         return os.path.exists(address)
     family = socket.AF_INET if address.isdigit() else socket.AF_UNIX
     with socket.socket(family) as client:
+        client.settimeout(PATIENCE)
         try:
             client.connect(("127.0.0.1", int(address)) if address.isdigit() else address)
+            # It listens before its reactor runs, and only then an interrupt ends it well.
+            return client.recv(4) == b"220 "
         except OSError:
             return False
-        return True
 
 
 class Console:
@@ -176,23 +183,27 @@ class Console:
 
     def _start(self, command: Command, text: str, output: Sequence[str]) -> None:
         program = _PROGRAM.match(text)
-        source = (self._directory / program[1]).read_text("utf-8") if program else text
-        addresses = ["".join(found) for found in _ADDRESS.findall(source)]
+        addresses = _addresses((self._directory / program[1]).read_text("utf-8") if program else text)
         assert addresses, f"{command.block.place}: a server, but where does it listen?"
-        if text.startswith("twistd") and "--pidfile" not in text:
+        if not program and "--pidfile" not in text:
             # Of these there is only one in a directory.
             addresses.append(f"{self._directory}/twistd.pid")
-        for server in list(self._servers):
-            # As the page says: end the old one first.
-            if set(server.addresses) & set(addresses):
-                self._servers.remove(server)
-                server.stop()
+        self._make_way(addresses)
         server = _Server(command, text, self._directory, self._environment, addresses)
         self._servers.append(server)
         server.expected += output
-        server.wait_until_it_accepts()
+        server.wait_until_it_greets()
+
+    def _make_way(self, addresses: list[str]) -> None:
+        """End the servers that are in the way of another: as a page says, stop the one and start the other."""
+        for server in list(self._servers):
+            if set(server.addresses) & set(addresses):
+                self._servers.remove(server)
+                server.stop()
 
     def _run_to_its_end(self, command: Command, text: str, output: Sequence[str]) -> None:
+        if _DAEMON.match(text):
+            self._make_way(_addresses(text))
         done = subprocess.run(
             ["bash", "-c", text],
             cwd=self._directory,

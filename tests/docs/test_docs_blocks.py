@@ -39,6 +39,13 @@ def test_a_row_of_a_table_is_what_the_server_answers(row: Row) -> None:
     play_row(row)
 
 
+def test_every_table_that_is_to_be_played_has_rows() -> None:
+    """A comment or a table that is not as the reader expects it would pass unseen."""
+    for page in all_pages():
+        tables = page.read_text(encoding="utf-8").count(".. played after:")
+        assert len({row.before for row in rows_of(page)}) == tables
+
+
 def test_every_command_that_is_not_run_stands_on_a_page() -> None:
     """The list of exceptions holds nothing that could be taken off it."""
     blocks = [block for blocks in PAGES.values() for block in blocks if block.language in ("console", "sh")]

@@ -112,6 +112,8 @@ class Model:
         if not self.hello or self.sender:
             self._answer(503)
         elif path == "bad":
+            self._answer(501)
+        elif path == "none":
             self._answer_bad(501)
         elif path == "large":
             self._answer(552)
@@ -119,14 +121,14 @@ class Model:
             code = VERDICTS[verdict][1]
             self._answer(code)
             self.sender = code == 250
-        paths = {"bad": b"<a..b@x>", "large": b"<a@x> SIZE=%d" % (LIMIT + 1), "null": b"<>"}
+        paths = {"none": b"", "bad": b"<a..b@x>", "large": b"<a@x> SIZE=%d" % (LIMIT + 1), "null": b"<>"}
         return b"MAIL FROM:%b\r\n" % paths.get(path, b"<%b@x>" % verdict.encode())
 
     def say_rcpt(self, name: str) -> bytes:
         if not self.sender or self.chunks is not None:
             self._answer(503)
         elif name == "bad":
-            self._answer_bad(501)
+            self._answer(501)
         elif len(self.recipients) >= MOST_RECIPIENTS:
             self._answer(452)
         else:
@@ -154,6 +156,8 @@ class Model:
             if last:
                 self._forget()
             else:
+                # What it brought is lost: no recipient can join for the rest.
+                self.chunks = b""
                 self._answer(503)
         else:
             self.chunks = (self.chunks or b"") + content
@@ -184,7 +188,7 @@ HELLO = st.builds(Command, st.just("hello"), st.sampled_from(["c", "client.examp
 MAIL = st.builds(
     Command,
     st.just("mail"),
-    st.tuples(st.sampled_from(["good", "good", "null", "bad", "large"]), st.sampled_from(list(VERDICTS))),
+    st.tuples(st.sampled_from(["good", "good", "null", "bad", "large", "none"]), st.sampled_from(list(VERDICTS))),
 ).map(lambda command: Command("mail", ("null", "none")) if command.argument[0] == "null" else command)
 RCPT = st.builds(Command, st.just("rcpt"), st.sampled_from([*NAMES, *NAMES, "bad"]))
 DATA = st.builds(Command, st.just("data"), CONTENTS)
@@ -367,7 +371,8 @@ def test_the_final_replies_are_in_the_order_of_the_recipients_and_as_early_as_ma
     logged.take()
     for line, name in zip(lines, recipients, strict=True):
         named = re.search("<(.)@x>", line)
-        assert line.endswith("as it is") or (named is not None and named[1] == name)
+        assert named is not None
+        assert named[1] == name
     client.lose()
 
 
@@ -414,7 +419,7 @@ def test_no_octets_whatever_break_the_session(segments: list[bytes]) -> None:
         lines += client.send(segment)
     lines += client.send(b"\r\n")
     if client.is_closed:
-        assert _codes(lines)[-1] in (421, 500)
+        assert _codes(lines)[-1] in (221, 421, 500)
         assert client.say("NOOP") == []
     else:
         assert _codes(client.say("NOOP")) == [250]

@@ -16,7 +16,7 @@ from dialogue import (
 )
 from twisted.internet.defer import Deferred
 
-from lmtp_twisted.testing import ScriptedDeliveries
+from lmtp_twisted.testing import FakePool, FakeReactor, ScriptedDeliveries, fake_spool
 
 MESSAGE = ("Subject: x", "", "Hello", ".")
 
@@ -269,3 +269,66 @@ def test_an_application_that_shuts_the_server_down_in_its_delivery_gets_its_repl
     deliveries.deliver = deliver  # type: ignore[method-assign]
     assert codes(client.content()) == ["250 2.0.0"] * 2
     assert codes(client.say("NOOP")) == ["421 4.3.2"]
+
+
+def test_quit_is_221_while_the_server_shuts_down() -> None:
+    """RFC 5321 §4.1.1.10: the client ends it itself."""
+    slow: Deferred[None] = Deferred()
+    client = with_recipients(ScriptedDeliveries({"one@example.org": slow}))
+    client.content()
+    client.say("quit")
+    client.factory.drain()
+    slow.callback(None)
+    assert codes(client.read()) == ["250 2.0.0", "221 2.0.0"]
+    assert client.is_closed
+
+
+# A server that can wait no longer
+
+
+def test_where_there_is_no_more_time_what_is_known_is_said_and_the_rest_is_451() -> None:
+    """RFC 2033 §4.2: all replies that are owed are given; what is not delivered is cancelled."""
+    cancelled: list[object] = []
+    waiting: dict[str, Deferred[None]] = {f"{name}@x": Deferred(cancelled.append) for name in "abc"}
+    client = with_recipients(ScriptedDeliveries(waiting), "a@x", "b@x", "c@x", "a@x")
+    client.content()
+    client.say("MAIL FROM:<next@x>")
+    waiting["b@x"].callback(None)
+    client.factory.drain()
+    client.protocol.finish_now()
+    replies = client.read()
+    assert codes(replies) == ["451 4.3.0", "250 2.0.0", "451 4.3.0", "451 4.3.0", "421 4.3.2"]
+    assert [line.split()[2] for line in replies[:4]] == ["<a@x>", "<b@x>", "<c@x>", "<a@x>"]
+    assert cancelled == [waiting["a@x"], waiting["c@x"]]
+    assert client.is_closed
+
+
+def test_where_there_is_no_more_time_a_content_that_is_being_stored_is_451() -> None:
+    """RFC 2033 §4.2: its end has come, so its replies are owed."""
+    reactor, pool = FakeReactor(), FakePool(immediate=False)
+    deliveries = ScriptedDeliveries()
+    client = with_recipients(deliveries, "a@x", "b@x", reactor=reactor, spool=fake_spool(reactor, pool, threshold=1000))
+    client.say("DATA")
+    client.send(b"x" * 2000)
+    pool.run()
+    client.send(b"y\r\n.\r\n")
+    client.factory.drain()
+    client.protocol.finish_now()
+    assert codes(client.read()) == ["451 4.3.0"] * 2
+    assert client.is_closed
+    pool.run()
+    assert client.read() == []
+    assert deliveries.messages == []
+    assert deliveries.calls[-1][0] == "aborted"
+
+
+@pytest.mark.parametrize("data", [b"", b"MAIL FROM:<a@x>\r\n", b"MAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\nx"])
+def test_where_there_is_no_more_time_a_session_to_which_nothing_is_owed_is_just_closed(data: bytes) -> None:
+    """RFC 5321 §3.8: it has heard its 421."""
+    client = greeted()
+    client.send(data)
+    client.factory.drain()
+    assert codes(client.read()) == ["421 4.3.2"]
+    client.protocol.finish_now()
+    assert client.read() == []
+    assert client.is_closed

@@ -18,6 +18,8 @@ from twisted.internet.defer import Deferred
 from lmtp_twisted import PermanentFailure, TemporaryFailure
 from lmtp_twisted.testing import ScriptedDeliveries
 
+MESSAGE = ("Subject: x", "", "Hello", ".")
+
 
 @pytest.mark.parametrize("count", [1, 2, 3, 100])
 def test_each_accepted_recipient_gets_one_reply_in_rcpt_order(count: int) -> None:
@@ -149,6 +151,18 @@ def test_a_delivery_over_its_time_is_cancelled_and_answered_451() -> None:
     ]
     assert cancelled == [slow]
     assert codes(client.say("NOOP")) == ["250 2.0.0"]
+
+
+def test_a_delivery_over_its_time_is_cancelled_before_the_next_message_is_begun() -> None:
+    """However much was sent ahead: of two deliveries of one session only one is under way."""
+    order: list[str] = []
+    slow: Deferred[None] = Deferred(lambda deferred: order.append("cancelled"))
+    deliveries = ScriptedDeliveries({"slow@x": slow}, senders={"next@x": lambda: order.append("next")})
+    client = with_recipients(deliveries, "slow@x")
+    client.content()
+    client.say("MAIL FROM:<next@x>", "RCPT TO:<next@x>", "DATA", *MESSAGE)
+    assert codes(client.after(540)) == ["451 4.4.7", "250 2.1.0", "250 2.1.5", "354", "250 2.0.0"]
+    assert order == ["cancelled", "next"]
 
 
 def test_what_was_answered_stays_delivered_and_the_rest_is_cancelled_when_the_connection_dies() -> None:

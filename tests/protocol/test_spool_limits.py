@@ -126,7 +126,7 @@ def test_no_descriptor_is_left_open(end: str, logged: LoggedErrors) -> None:
     outcome: Any = {"refusal": PermanentFailure("no"), "lost past the dot": Deferred()}.get(end)
     gc.collect()
     before = descriptors()
-    for _ in range(5):
+    for _ in range(2):
         pool: FakePool | None = FailingPool(OSError(errno.ENOSPC, "full"), after=1) if end == "no room" else None
         deliveries = ScriptedDeliveries({"one@example.org": outcome})
         client = spooling(backend=deliveries, threshold=1000, size_limit=1_000_000, pool=pool)
