@@ -19,8 +19,6 @@ html_title = f"lmtp-twisted {release}"
 html_copy_source = False
 html_show_sphinx = False
 
-# Python's own names are written out where they first matter; in signatures they only make them long.
-add_module_names = False
 python_use_unqualified_type_names = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -32,6 +30,6 @@ autodoc_type_aliases = {name: f"lmtp_twisted.interfaces.{name}" for name in _INT
 autodoc_type_aliases |= {"IAddress": "twisted.internet.interfaces.IAddress"}
 autodoc_type_aliases |= {name: name for name in ("MessageCallable", "RecipientCallable")}
 
-# A reference to a name of ours that does not exist is an error; those of others are plain text.
+# A reference to a name of ours that does not exist is an error; those of others, and to modules, are plain text.
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(?!lmtp_twisted\.).*")]
+nitpick_ignore_regex = [(r"py:.*", r"(?!lmtp_twisted\.).*"), (r"py:mod", r".*")]

@@ -62,7 +62,7 @@ class LMTPFactory(ServerFactory):
     :param spool: where large messages lie while they are received; by default the system's temporary directory.
     :raises TypeError: where none or more than one of the three is given.
 
-    :ivar sessions: the sessions of now.
+    :ivar sessions: the sessions of now, without those that were turned away.
     """
 
     protocol = LMTPProtocol  # type: ignore[assignment]  # ours is made with its factory
@@ -166,7 +166,8 @@ class LMTPFactory(ServerFactory):
             refusal = replies.SHUTTING_DOWN
         elif len(self.sessions) >= self.settings.max_sessions:
             refusal = replies.TOO_MANY_SESSIONS
-        self.sessions.add(protocol)
+        if refusal is None:
+            self.sessions.add(protocol)
         self._tell("sessionStarted", protocol.session)
         return refusal
 

@@ -319,8 +319,8 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
             self._enter(State.SENDER)
         else:
             transaction, self._transaction = self._transaction, None
-            if transaction is not None:
-                abort(transaction.delivery, "sender refused")
+            assert transaction is not None
+            abort(transaction.delivery, "sender refused")
             self.send(verdict.encoded)
 
     def do_RCPT(self, argument: bytes) -> None:
@@ -359,8 +359,7 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         self._bad_commands = 0
         if self._state is State.SENDER:
             self._enter(State.RECIPIENTS)
-        # As send() does, since there is always an input being read or an answer being taken here.
-        self._output.append(reply)
+        self.send(reply)
 
     def do_RSET(self, argument: bytes) -> None:
         """RFC 5321 §4.1.1.5."""
@@ -538,8 +537,8 @@ class LMTPProtocol(HeldLineReceiver, TimeoutMixin):
         """All final replies are written, or the connection is lost."""
         self._transaction = None
         self._is_past_the_dot = False
-        if transaction.content is not None:
-            transaction.content.release()
+        assert transaction.content is not None
+        transaction.content.release()
         self.factory.transaction_ended(self.session, transaction)
         self._enter(State.READY)
         if self._is_shutting_down:

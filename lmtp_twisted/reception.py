@@ -37,12 +37,13 @@ class Reception:
         comes.
     """
 
-    __slots__ = ("_drained", "_filter", "_settings", "content", "failure")
+    __slots__ = ("_came", "_filter", "_settings", "content", "failure")
 
     def __init__(self, settings: Settings, spool: Spool, is_binary: bool) -> None:
         self._settings = settings
         self._filter = None if is_binary or settings.bare_newlines is BareNewlines.KEEP else NewlineFilter()
-        self._drained = 0
+        # Octets as they were sent: the limit is about these, not about what is made of them (RFC 1870 §5).
+        self._came = 0
         self.content = Content(spool)
         self.failure: Reply | None = None
 
@@ -51,27 +52,25 @@ class Reception:
         :param data: the next octets of the content.
         :returns: ``None``, or a Deferred that fires when there is room for more.
         """
-        if self._filter is not None:
-            data = self._filter.feed(data)
         if not self.has_room_for(len(data)):
             self.fail(TOO_LARGE)
-        if self.failure is None:
-            return self._written(self.content.write_out()) if self.content.append(data) else None
-        self._drained += len(data)
+        self._came += len(data)
+        if self._filter is not None:
+            data = self._filter.feed(data)
+        if self.failure is None and self.content.append(data):
+            return self._written(self.content.write_out())
         return None
 
     def has_room_for(self, length: int) -> bool:
         """Whether the content and so many octets more are within the size limit (RFC 1870 §6)."""
         limit = self._settings.size_limit
-        return not limit or self.content.size + length <= limit
+        return not limit or self._came + length <= limit
 
     @property
     def is_drained(self) -> bool:
         """Whether so much has been thrown away that the client will not stop."""
-        settings = self._settings
-        if not (self._drained and settings.size_limit):
-            return False
-        return self.content.size + self._drained > settings.size_limit * (1 + settings.drain_factor)
+        limit = self._settings.size_limit
+        return bool(limit) and self._came > limit * (1 + self._settings.drain_factor)
 
     def fail(self, reply: Reply) -> None:
         """Refuse the content; the first refusal stands."""

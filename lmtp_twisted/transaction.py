@@ -66,7 +66,7 @@ class Transaction:
         self.accepted: list[Recipient] = []
         self._clock = clock
         self._write: Callable[[bytes], None] | None = write
-        self._done = done
+        self._done: Callable[[Transaction], None] | None = done
 
     def _distinct(self) -> tuple[list[Recipient], list[int]]:
         """The distinct recipients, and for each accepted one its place among them."""
@@ -125,6 +125,7 @@ class Transaction:
         """
         abort(self.delivery, reason)
         self._fill_all(reply)
+        self._end()
 
     def deliver(self, message: IReceivedMessage, timeout: float) -> None:
         """
@@ -163,6 +164,7 @@ class Transaction:
                 break
         else:
             self._fill_all(DELIVERED)
+            self._end()
             return
         for index, outcome in enumerate(outcomes):
             if outcome is None:
@@ -170,6 +172,7 @@ class Transaction:
             else:
                 self._settle_one(outcome, index)
         self._write_turn()
+        self._end()
 
     def _settle_one(self, outcome: Any, index: int) -> None:
         try:
@@ -195,6 +198,7 @@ class Transaction:
         reply = OUTCOME.verdict(outcome)
         self._fill(index, reply)
         self._write_turn()
+        self._end()
         return as_result(outcome)
 
     def _fill(self, index: int, reply: Reply) -> None:
@@ -232,12 +236,16 @@ class Transaction:
         self._turn = turn
         if ready and self._write is not None:
             self._write("".join(ready).encode("ascii"))
-        if turn == len(slots) and ready:
+
+    def _end(self) -> None:
+        """Tell the session, where all replies are written."""
+        if self._turn == len(self._slots) and self._done is not None:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
             self._waiting = None
-            self._done(self)
+            done, self._done = self._done, None
+            done(self)
 
     def give_up(self) -> None:
         """Nobody can wait any longer: cancel what is not delivered, and answer it 451."""
@@ -253,3 +261,5 @@ class Transaction:
         self._fill_all(reply)
         for deferred in waiting:
             cancel(deferred)
+        # Only now may the session go on, so that no two deliveries of it overlap.
+        self._end()

@@ -5,7 +5,7 @@ The parts of the reference that are made from the code itself, so that they cann
 - ``daemon-options::``: the options of ``twistd lmtp``;
 - ``backend-types::``: the backends that ``--backend`` can name, and their options;
 - ``sequence-table::``: which command is accepted in which state;
-- ``rooms:: module module …``: modules of the package, each with the first sentence of its docstring.
+- ``rooms:: module module …``: modules of the package, each with what it says of itself.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class BackendTypes(_Generated):
         for plugin in sorted(plugins, key=lambda plugin: plugin.backendType):
             lines += [f"``{plugin.backendType}:{plugin.argumentHelp}``", *_indented(_escaped(plugin.description))]
             for key, text in plugin.options.items():
-                lines += _indented(f"``,{key}=…``\n   {_escaped(text)}")
+                lines += [f"   ``,{key}=…``", *_indented(_escaped(text), 2)]
         return lines
 
 
@@ -137,7 +137,7 @@ class SequenceTable(_Generated):
 
 
 class Rooms(_Generated):
-    """From the modules' docstrings."""
+    """From the first sentences of the modules' docstrings."""
 
     required_arguments = 1
     final_argument_whitespace = True
@@ -151,7 +151,8 @@ class Rooms(_Generated):
         for name in self.arguments[0].split():
             docstring = inspect.getdoc(importlib.import_module(f"lmtp_twisted.{name}")) or ""
             paragraph = " ".join(docstring.split("\n\n")[0].split())
-            rows.append([f"``{name}``", paragraph.partition("::")[0]])
+            sentence, *_ = re.split(r"(?<=\.) (?=[A-Z`])", paragraph)
+            rows.append([f"``{name}``", sentence.removesuffix("::")])
         return _list_table(["Module", "What it says of itself"], rows, "25 75")
 
 

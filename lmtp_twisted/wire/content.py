@@ -66,12 +66,9 @@ class DataDecoder:
         return data
 
     def _hold_back(self, data: bytes) -> bytes:
-        if not data.endswith(_BEGINNINGS):
-            return data
-        for beginning in _BEGINNINGS:
-            if data.endswith(beginning):
-                self._carry = beginning
-                return data[: -len(beginning)]
+        if data.endswith(_BEGINNINGS):
+            self._carry = next(beginning for beginning in _BEGINNINGS if data.endswith(beginning))
+            return data[: -len(self._carry)]
         return data
 
 

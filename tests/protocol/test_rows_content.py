@@ -269,6 +269,23 @@ def test_whether_the_session_is_closed_does_not_depend_on_the_segments(segment: 
     assert client.is_closed is closed
 
 
+@pytest.mark.parametrize(
+    ("content", "answer"),
+    [
+        pytest.param(
+            b"a\nb\nc\nd\r\n",
+            "250 2.0.0",
+            marks=pytest.mark.xfail(strict=True, reason="the limit is applied to the mended octets"),
+        ),
+        (b"a\nb\nc\ndd\r\n", "552 5.3.4"),
+    ],
+)
+def test_what_counts_is_what_was_sent_not_what_is_made_of_it(content: bytes, answer: str) -> None:
+    """RFC 1870 §5: newlines that are mended on our side are not the client's."""
+    client = with_recipients(size_limit=9, bare_newlines=BareNewlines.NORMALISE)
+    assert codes(client.content(content)) == [answer]
+
+
 def test_without_a_limit_a_content_may_have_any_size() -> None:
     """RFC 1870 §4: 0 is no limit."""
     client = with_recipients(size_limit=0)

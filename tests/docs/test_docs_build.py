@@ -1,0 +1,133 @@
+"""The documentation builds without a warning, and its reference holds all that it must."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from docs_pages import ROOT
+from zope.interface.interfaces import IInterface
+
+import lmtp_twisted
+from lmtp_twisted import interfaces, testing
+from lmtp_twisted.backends.plugin import BackendPlugin
+from lmtp_twisted.daemon import Options
+from lmtp_twisted.sequence import SEQUENCE, State
+from twisted.plugins import lmtp_twisted_dropin
+
+pytest.importorskip("sphinx", reason="it is in the extra docs")
+pytest.importorskip("furo", reason="it is in the extra docs")
+
+INTERFACES = [value for value in vars(interfaces).values() if IInterface.providedBy(value)]
+OURS = [interface for interface in INTERFACES if interface.__module__ == interfaces.__name__]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """The pages as text, by their names."""
+    target = tmp_path_factory.mktemp("docs")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "text"]
+    done = subprocess.run(
+        [*command, "-d", str(target / "doctrees"), str(ROOT / "docs"), str(target / "text")],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return {path.stem: path.read_text(encoding="utf-8") for path in (target / "text").glob("*.txt")}
+
+
+def test_every_page_is_built(pages: Mapping[str, str]) -> None:
+    """And stands in a table of contents, or Sphinx would have warned."""
+    assert pages.keys() == {path.stem for path in (ROOT / "docs").glob("*.rst")}
+
+
+@pytest.mark.parametrize("interface", OURS, ids=lambda interface: interface.__name__)
+def test_an_interface_is_there_with_all_its_members(interface: Any, pages: Mapping[str, str]) -> None:
+    """With its docstring and theirs."""
+    page = " ".join(pages["interfaces"].split())
+    assert f"class {interface.__identifier__}" in page
+    # Up to the first markup, which looks different there.
+    start = re.split(r"[:`*]{1}", " ".join((interface.__doc__ or "").split()), maxsplit=1)[0].strip()
+    assert start
+    assert start in page
+    for name, description in interface.namesAndDescriptions():
+        first = re.split(r"[:`*]{1}", " ".join(description.__doc__.split()), maxsplit=1)[0].strip()
+        assert name in page
+        assert first in page
+
+
+@pytest.mark.parametrize("name", lmtp_twisted.__all__)
+def test_a_public_name_is_there(name: str, pages: Mapping[str, str]) -> None:
+    """All that ``lmtp_twisted`` exports."""
+    assert re.search(rf"^(class|exception) lmtp_twisted\.{name}\b", pages["api"], re.MULTILINE)
+
+
+FAKES = [name for name, value in vars(testing).items() if getattr(value, "__module__", "") == testing.__name__]
+
+
+@pytest.mark.parametrize("name", [name for name in FAKES if not name.startswith("_")])
+def test_a_public_fake_is_there(name: str, pages: Mapping[str, str]) -> None:
+    """All that people who test their own deliveries can use."""
+    assert re.search(rf"^(class )?lmtp_twisted\.testing\.{name}\b", pages["api"], re.MULTILINE)
+
+
+def option_names() -> list[str]:
+    """The options of the daemon, as one types them."""
+    options = Options()
+    names: list[Any] = [option[0] for option in (*options.optFlags, *options.optParameters)]
+    names += [name[len("opt_") :].replace("_", "-") for name in vars(Options) if name.startswith("opt_")]
+    return names
+
+
+@pytest.mark.parametrize("name", option_names())
+def test_an_option_of_the_daemon_is_there(name: str, pages: Mapping[str, str]) -> None:
+    """In the table of docs/options.rst."""
+    assert re.search(rf'^\| "--{name}=?" +\| \S', pages["options"], re.MULTILINE)
+
+
+PLUGINS = [value for value in vars(lmtp_twisted_dropin).values() if isinstance(value, BackendPlugin)]
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.backendType)
+def test_a_backend_is_there_with_its_options(plugin: BackendPlugin, pages: Mapping[str, str]) -> None:
+    """With what ``--help-backends`` says of them."""
+    page = " ".join(pages["options"].split())
+    assert f'"{plugin.backendType}:{plugin.argumentHelp}" {plugin.description}' in page
+    for key, text in plugin.options.items():
+        assert f'",{key}=…" {text}' in page
+
+
+def test_the_options_of_the_pages_exist() -> None:
+    """Whatever a page calls ``--something`` is an option of the daemon, of twistd or of pip."""
+    ours = set(option_names())
+    of_others = {"pidfile", "logfile", "rundir", "uid", "gid", "reactor", "protocol", "server", "from", "to", "help"}
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.rst")):
+        used = set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", path.read_text(encoding="utf-8")))
+        assert used <= ours | of_others, path
+
+
+def test_the_table_of_commands_and_states_is_the_one_of_the_sessions(pages: Mapping[str, str]) -> None:
+    """docs/architecture.rst."""
+    lines = pages["architecture"].split("\n")
+    for verb in SEQUENCE:
+        (row,) = (line for line in lines if re.match(rf'\| "{verb.decode()}" ', line))
+        cells = [cell.strip() for cell in row.strip("|").split("|")][1:]
+        accepted = [cell == "✓" for cell in cells]
+        assert accepted == [SEQUENCE[verb][state] is None for state in State]
+
+
+def test_what_the_pages_name_is_there() -> None:
+    """Targets of the Makefile, and files of the checkout."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.rst")):
+        text = path.read_text(encoding="utf-8")
+        for target in re.findall(r"`make ([a-z]+)`|^make ([a-z]+)$", text, re.MULTILINE):
+            assert re.search(rf"^{''.join(target)}:", makefile, re.MULTILINE), (path, target)
+        for name in re.findall(r"`((?:docs|tests|lmtp_twisted)/[\w/.]+)`", text):
+            assert (ROOT / name).exists(), (path, name)
