@@ -11,6 +11,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
 from lmtp_twisted.callables import MessageCallable, RecipientCallable, deliveries_of
+from lmtp_twisted.connection import Connection
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.policy import PolicyFirst
 from lmtp_twisted.protocol import LMTPProtocol
@@ -90,7 +91,7 @@ class LMTPFactory(ServerFactory):
         self.connection_policy = connection_policy
         self.observers = tuple(observers)
         self.spool = spool or Spool(reactor, default_pool(reactor))
-        self.sessions: set[LMTPProtocol] = set()
+        self.sessions: set[Connection] = set()
         self._drained: list[Deferred[None]] = []
         self._is_draining = False
         self._prepare()
@@ -155,7 +156,7 @@ class LMTPFactory(ServerFactory):
 
     # What sessions tell
 
-    def session_started(self, protocol: LMTPProtocol) -> Reply | None:
+    def session_started(self, protocol: Connection) -> Reply | None:
         """
         A connection was made.
 
@@ -171,7 +172,7 @@ class LMTPFactory(ServerFactory):
         self._tell("sessionStarted", protocol.session)
         return refusal
 
-    def session_ended(self, protocol: LMTPProtocol) -> None:
+    def session_ended(self, protocol: Connection) -> None:
         """A connection is gone."""
         self.sessions.discard(protocol)
         self._tell("sessionEnded", protocol.session)

@@ -83,8 +83,6 @@ class HeldLineReceiver(LineReceiver):
         self.transport.registerProducer(self, True)
         self._sends_at_once = type(self.transport) in (tcp.Server, unix.Server)
 
-    # Input
-
     def dataReceived(self, data: bytes) -> None:
         """Give the octets to the line or content handlers, then let the replies leave."""
         if self._is_closed:
@@ -173,8 +171,6 @@ class HeldLineReceiver(LineReceiver):
         """A line that was too long has ended and was thrown away."""
         raise NotImplementedError
 
-    # Reasons to wait
-
     def hold(self, reason: Hold) -> None:
         """Parse nothing more until :meth:`release` is called with the same reason."""
         self._holds.add(reason)
@@ -215,8 +211,6 @@ class HeldLineReceiver(LineReceiver):
     def stopProducing(self) -> None:
         """The transport is done with us; ``connectionLost`` follows."""
 
-    # Output
-
     def send(self, data: bytes) -> None:
         """
         Send octets: with all others of the burst where one is being read, else now.
@@ -247,8 +241,6 @@ class HeldLineReceiver(LineReceiver):
             if isinstance(sent, int):
                 data = data[sent:]
         transport.write(data)
-
-    # The end
 
     def close(self, *, linger: bool = False) -> None:
         """

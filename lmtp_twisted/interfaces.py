@@ -47,16 +47,16 @@ order. What each says to the client:
 ``None`` or ``True``                                                  ``250 2.0.0 <recipient> ID Delivered``
 a ``str``                                                             the same code, with that text in place of
                                                                       ``Delivered``
-a :class:`~lmtp_twisted.wire.replies.Reply`                           its code, enhanced code and text, where the code is
-                                                                      of class 2, 4 or 5 and not 421
+a :class:`~lmtp_twisted.wire.replies.Reply`                           its code, enhanced code and text, where its code
+                                                                      is of class 2, 4 or 5 and not 421
 a :class:`~lmtp_twisted.errors.DeliveryError`                         as it says, raised by the awaitable or put in the
                                                                       list
 anything else, any other exception, 421, a list of the wrong length   ``451 4.3.0 <recipient> ID``, and an error with
                                                                       its traceback in the log
 ====================================================================  ==================================================
 
-Each of them names the recipient and the reply's ID before the text, so that a client that has miscounted can see it, and
-an operator can search for it.
+Each of them names the recipient and the reply's ID before the text, so that a client that has miscounted can see it,
+and an operator can search for it.
 
 A 250 promises that the message survives: a delivery gives its outcome only once that is true.
 """

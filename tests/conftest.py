@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from twisted.internet import reactor
 from twisted.logger import LogEvent, globalLogPublisher
 
@@ -19,6 +20,10 @@ PEERS = {
     "dovecot": ("dovecot", "doveconf"),
     "node": ("node",),
 }
+# A busy machine is no defect of what is tested.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("default")
+
 _SBIN = os.pathsep.join(("/usr/local/sbin", "/usr/sbin", "/sbin"))
 
 

@@ -130,4 +130,5 @@ def test_what_the_pages_name_is_there() -> None:
         for target in re.findall(r"`make ([a-z]+)`|^make ([a-z]+)$", text, re.MULTILINE):
             assert re.search(rf"^{''.join(target)}:", makefile, re.MULTILINE), (path, target)
         for name in re.findall(r"`((?:docs|tests|lmtp_twisted)/[\w/.]+)`", text):
-            assert (ROOT / name).exists(), (path, name)
+            # What a build makes is there only after it.
+            assert (ROOT / name).exists() or name.startswith("docs/_build/"), (path, name)

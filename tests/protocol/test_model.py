@@ -339,7 +339,9 @@ def test_each_command_has_one_reply_and_each_message_one_for_each_recipient(
 
 
 @given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=12), RANDOM)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_the_final_replies_are_in_the_order_of_the_recipients_and_as_early_as_may_be(
     logged: LoggedErrors, recipients: list[str], random: Any
 ) -> None:

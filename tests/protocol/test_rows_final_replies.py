@@ -153,7 +153,6 @@ def test_a_delivery_over_its_time_is_cancelled_and_answered_451() -> None:
     assert codes(client.say("NOOP")) == ["250 2.0.0"]
 
 
-@pytest.mark.xfail(strict=True, reason="it is cancelled once all that was sent ahead has been run")
 def test_a_delivery_over_its_time_is_cancelled_before_the_next_message_is_begun() -> None:
     """However much was sent ahead: of two deliveries of one session only one is under way."""
     order: list[str] = []

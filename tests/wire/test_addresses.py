@@ -114,9 +114,7 @@ def test_control_characters_are_refused_wherever_they_stand(text: str) -> None:
         parse_mailbox(text.encode())
 
 
-@pytest.mark.parametrize(
-    "text", [b"\xff@example.org", b"user@\xc3", b"\xed\xa0\x80@example.org", b"\xc0\xaf@b"]
-)
+@pytest.mark.parametrize("text", [b"\xff@example.org", b"user@\xc3", b"\xed\xa0\x80@example.org", b"\xc0\xaf@b"])
 def test_invalid_utf_8_is_refused(text: bytes) -> None:
     """RFC 6531 §3.3, RFC 3629 §4."""
     with pytest.raises(ValueError, match="UTF-8"):

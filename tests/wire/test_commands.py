@@ -149,9 +149,7 @@ def test_mail_tolerates_letter_case_and_blanks(argument: bytes) -> None:
     assert parse_mail(argument) == (Address("a", "b"), MailParameters())
 
 
-@pytest.mark.parametrize(
-    "argument", [b"to:<a@b>", b"To: <a@b>", b"TO:   <a@b>", b"TO:<a@b>  ", b'to:  <"a"@b> ']
-)
+@pytest.mark.parametrize("argument", [b"to:<a@b>", b"To: <a@b>", b"TO:   <a@b>", b"TO:<a@b>  ", b'to:  <"a"@b> '])
 def test_rcpt_tolerates_letter_case_and_blanks(argument: bytes) -> None:
     """RFC 5321 §2.4."""
     assert parse_rcpt(argument) == (Address("a", "b"), RcptParameters())
@@ -162,9 +160,7 @@ def test_mail_has_parameters(path: bytes) -> None:
     """RFC 5321 §4.1.1.2."""
     address, parameters = parse_mail(b"FROM:" + path + b"  SIZE=7 BODY=8BITMIME ")
     assert address == Address("a", "b")
-    assert parameters == MailParameters(
-        size=7, body=Body.EIGHT_BIT_MIME, keywords=frozenset({"SIZE", "BODY"})
-    )
+    assert parameters == MailParameters(size=7, body=Body.EIGHT_BIT_MIME, keywords=frozenset({"SIZE", "BODY"}))
 
 
 @pytest.mark.parametrize("path", [b"<a@b>", b'<"a"@b>'])
@@ -187,9 +183,7 @@ def test_what_follows_a_path_is_a_blank_and_parameters(path: bytes, rest: bytes,
     assert refusal(parse_rcpt, b"TO:" + path + rest) == (code, "5.5.4")
 
 
-@pytest.mark.parametrize(
-    "name", [b"client.example", b"[192.0.2.1]", b"[IPv6:2001:db8::1]", b"my_host", b"a" * 255]
-)
+@pytest.mark.parametrize("name", [b"client.example", b"[192.0.2.1]", b"[IPv6:2001:db8::1]", b"my_host", b"a" * 255])
 def test_lhlo_takes_a_name(name: bytes) -> None:
     """RFC 2033 §4.1, RFC 5321 §4.1.1.1."""
     assert parse_lhlo(name) == name.decode()
@@ -270,14 +264,10 @@ def test_the_longest_line_is_that_of_auth() -> None:
 def test_all_parameters_at_their_longest_fit_into_a_line() -> None:
     """RFC 5321 §4.5.3.1.4, RFC 3461 §4.2 and §4.4."""
     mail = (
-        b"MAIL FROM:<"
-        + b"u" * 250
-        + b"@b.c> SIZE=99999999999999999999 BODY=BINARYMIME SMTPUTF8 RET=FULL ENVID="
+        b"MAIL FROM:<" + b"u" * 250 + b"@b.c> SIZE=99999999999999999999 BODY=BINARYMIME SMTPUTF8 RET=FULL ENVID="
         b"" + b"x" * 100 + b" AUTH=" + b"a" * 494 + b" MT-PRIORITY=-9 REQUIRETLS\r\n"
     )
-    rcpt = (
-        b"RCPT TO:<" + b"u" * 250 + b"@b.c> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;" + b"x" * 493 + b"\r\n"
-    )
+    rcpt = b"RCPT TO:<" + b"u" * 250 + b"@b.c> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;" + b"x" * 493 + b"\r\n"
     assert parse_mail(split_command(mail[:-2])[1])[1].requiretls
     assert parse_rcpt(split_command(rcpt[:-2])[1])[1].orcpt is not None
     assert len(mail) <= line_limit(b"MAIL")

@@ -24,14 +24,10 @@ from lmtp_twisted.wire.parameters import (
 
 MAIL_KEYWORDS = [b"SIZE", b"BODY", b"SMTPUTF8", b"RET", b"ENVID", b"AUTH", b"MT-PRIORITY", b"REQUIRETLS"]
 RCPT_KEYWORDS = [b"NOTIFY", b"ORCPT"]
-VALUES = st.sampled_from(
-    [b"", b"=", b"=1", b"=8BITMIME", b"=FULL", b"=<>", b"=never", b"=utf-8;\\x{e9}", b"=+2B"]
-)
+VALUES = st.sampled_from([b"", b"=", b"=1", b"=8BITMIME", b"=FULL", b"=<>", b"=never", b"=utf-8;\\x{e9}", b"=+2B"])
 PARAMETERS = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from(MAIL_KEYWORDS + RCPT_KEYWORDS), VALUES | st.binary(max_size=9)).map(
-            b"".join
-        ),
+        st.tuples(st.sampled_from(MAIL_KEYWORDS + RCPT_KEYWORDS), VALUES | st.binary(max_size=9)).map(b"".join),
         st.binary(max_size=12),
     ),
     max_size=4,
@@ -315,9 +311,7 @@ def test_xtext_round_trips(text: str) -> None:
     assert decode_xtext(encoded.encode()) == text
 
 
-@given(
-    st.text(st.characters(min_codepoint=0xA0, exclude_categories=["Cs", "Zl", "Zp"]), min_size=1, max_size=20)
-)
+@given(st.text(st.characters(min_codepoint=0xA0, exclude_categories=["Cs", "Zl", "Zp"]), min_size=1, max_size=20))
 def test_both_forms_of_a_utf_8_address_are_read_alike(text: str) -> None:
     """RFC 6533 §3: utf-8-addr-xtext and utf-8-addr-unitext."""
     escaped = "".join(f"\\x{{{ord(c):X}}}" for c in text)

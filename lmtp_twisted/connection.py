@@ -1,0 +1,201 @@
+"""
+The life of a connection: the greeting, silence, waiting for the application, the end.
+
+What is said in between is :mod:`lmtp_twisted.protocol`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.policies import TimeoutMixin
+from twisted.python.failure import Failure
+
+from lmtp_twisted.awaiting import FAILURES, cancel, deferred_of
+from lmtp_twisted.errors import TemporaryFailure
+from lmtp_twisted.flow import HeldLineReceiver, Hold
+from lmtp_twisted.session import SessionInfo
+from lmtp_twisted.verdict import CONNECTION, Question, as_result
+from lmtp_twisted.wire import replies
+from lmtp_twisted.wire.replies import Reply
+
+if TYPE_CHECKING:
+    from lmtp_twisted.factory import LMTPFactory
+
+
+class Connection(HeldLineReceiver, TimeoutMixin):
+    """
+    :param factory: what it shares with the others.
+
+    :ivar factory: the same.
+    :ivar session: who is talking; set when the connection is made.
+    """
+
+    factory: LMTPFactory
+    session: SessionInfo
+
+    def __init__(self, factory: LMTPFactory) -> None:
+        super().__init__()
+        self.factory = factory
+        self.clock = factory.reactor
+        self.write_timeout = factory.settings.write_timeout
+        self._settings = factory.settings
+        self._greeting: Any = None
+        self._answer: Deferred[Any] | None = None
+        self._answer_timer: Any = None
+        # Final replies are owed: until they are sent, nothing but a lost connection ends the session.
+        self._is_past_the_dot = False
+        self._is_shutting_down = False
+
+    def callLater(self, period: float, func: Callable[[], None]) -> Any:
+        """For :class:`~twisted.protocols.policies.TimeoutMixin`."""
+        return self.clock.callLater(period, func)
+
+    def connectionMade(self) -> None:
+        """Greet, or refuse."""
+        super().connectionMade()
+        transport = self.transport
+        if hasattr(transport, "setTcpNoDelay"):
+            transport.setTcpNoDelay(True)
+        self.session = SessionInfo(transport.getPeer(), transport.getHost())
+        self.setTimeout(self._settings.idle_timeout)
+        refusal = self.factory.session_started(self)
+        if refusal is not None:
+            # Without lingering: there may be any number of these.
+            self.send(refusal.encoded)
+            self.close()
+            return
+        if self._settings.greeting_delay:
+            self.hold(Hold.GREETING)
+        policy = self.factory.connection_policy
+        if policy is None:
+            self._connection_validated(CONNECTION.accepted)
+        else:
+            try:
+                answer = policy.validateConnection(self.session)
+                waiting = deferred_of(answer)
+            except FAILURES:
+                answer, waiting = Failure(), None
+            self._go_on(CONNECTION, answer, waiting, self._connection_validated)
+
+    def _connection_validated(self, verdict: Reply) -> None:
+        if not verdict.is_positive:
+            temporary = verdict.code < 500
+            self._say_and_close(Reply(421 if temporary else 554, verdict.enhanced, verdict.text or "Not welcome"))
+        elif self._settings.greeting_delay:
+            self._greeting = self.clock.callLater(self._settings.greeting_delay, self._greet)
+        else:
+            self._greet()
+
+    def _greet(self) -> None:
+        self.send(f"220 {self._settings.hostname} LMTP {self._settings.banner}\r\n".encode("ascii"))
+        if self._settings.greeting_delay:
+            self.release(Hold.GREETING)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Octets from the client."""
+        if data and not self._is_closed:
+            self.resetTimeout()
+            if Hold.GREETING in self._holds:
+                self._say_and_close(replies.EARLY_TALKER)
+        super().dataReceived(data)
+
+    def release(self, reason: Hold, then: Callable[[], None] | None = None) -> None:
+        """What we waited for is there. The client's time to say something begins now."""
+        self.resetTimeout()
+        super().release(reason, then)
+
+    def close(self, *, linger: bool = False) -> None:
+        """Say nothing more of ourselves."""
+        self.setTimeout(None)
+        if self._greeting is not None and self._greeting.active():
+            self._greeting.cancel()
+        super().close(linger=linger)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Ask and wait for nothing any more."""
+        super().connectionLost(reason)
+        if self._greeting is not None and self._greeting.active():
+            self._greeting.cancel()
+        answer = self._answer
+        if answer is not None:
+            self._forget_answer()
+            cancel(answer)
+        self._abandon()
+        self.setTimeout(None)
+        self.factory.session_ended(self)
+
+    def timeoutConnection(self) -> None:
+        """The client has said nothing for long. Where it is we who are slow, it has every right to."""
+        if self._holds:
+            self.setTimeout(self._settings.idle_timeout)
+        else:
+            self._say_and_close(replies.SHUTTING_DOWN if self._is_shutting_down else replies.IDLE)
+
+    def shut_down(self) -> None:
+        """
+        The server is going down: say goodbye now; or, where final replies are owed, at the next command after them
+        (RFC 5321 §3.8).
+        """
+        self._is_shutting_down = True
+        if not self._is_past_the_dot:
+            self._say_and_close(replies.SHUTTING_DOWN)
+
+    def finish_now(self) -> None:
+        """
+        The server can wait no longer: what is not delivered yet is cancelled and answered 451, and the connection ends
+        when the replies are sent.
+        """
+        raise NotImplementedError
+
+    def _abandon(self) -> None:
+        """The connection is lost: give up what the session has under way."""
+        raise NotImplementedError
+
+    def _say_and_close(self, reply: Reply) -> None:
+        self.send(reply.encoded)
+        self.close(linger=True)
+
+    def _go_on(
+        self, question: Question, answer: object, waiting: Deferred[Any] | None, then: Callable[[Reply], None]
+    ) -> None:
+        """
+        The application was asked: go on with its verdict, at once where it has one, else when it comes.
+
+        :param question: what its answers mean.
+        :param answer: what it returned, or the failure it ended in.
+        :param waiting: its answer as a Deferred, where there is something to wait for.
+        :param then: gets the reply.
+        """
+        if waiting is None:
+            then(question.verdict(answer))
+        else:
+            self._wait(waiting, lambda answer: then(question.verdict(answer)))
+
+    def _wait(self, waiting: Deferred[Any], then: Callable[[Any], None]) -> None:
+        """Run no further command until the application has answered, or its time is over."""
+
+        def answered(result: Any) -> Any:
+            # Only the first counts: the answer, or the end of its time. The Deferred is cancelled after that.
+            if self._answer is waiting:
+                self._forget_answer()
+                if not self._is_closed:
+                    self.release(Hold.ANSWER, lambda: then(result))
+            return as_result(result)
+
+        def too_late() -> None:
+            answered(Failure(TemporaryFailure(replies.TIMED_OUT.text, enhanced=replies.TIMED_OUT.enhanced)))
+            cancel(waiting)
+
+        self.hold(Hold.ANSWER)
+        self._answer = waiting
+        self._answer_timer = self.clock.callLater(self._settings.delivery_timeout, too_late)
+        waiting.addBoth(answered)
+
+    def _forget_answer(self) -> None:
+        self._answer = None
+        if self._answer_timer.active():
+            self._answer_timer.cancel()
