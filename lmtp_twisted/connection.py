@@ -44,6 +44,8 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         self.write_timeout = factory.settings.write_timeout
         self._settings = factory.settings
         self._greeting: Any = None
+        self._patience = 0.0
+        self._last_heard = 0.0
         self._answer: Deferred[Any] | None = None
         self._answer_timer: Any = None
         # Final replies are owed: until they are sent, nothing but a lost connection ends the session.
@@ -54,6 +56,10 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         """For :class:`~twisted.protocols.policies.TimeoutMixin`."""
         return self.clock.callLater(period, func)
 
+    def resetTimeout(self) -> None:
+        """The client has said something. Where the timer stands is looked at when it fires: this is called often."""
+        self._last_heard = self.clock.seconds()
+
     def connectionMade(self) -> None:
         """Greet, or refuse."""
         super().connectionMade()
@@ -61,7 +67,7 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         if hasattr(transport, "setTcpNoDelay"):
             transport.setTcpNoDelay(True)
         self.session = SessionInfo(transport.getPeer(), transport.getHost())
-        self.setTimeout(self._settings.idle_timeout)
+        self._wait_for_client(self._settings.idle_timeout)
         refusal = self.factory.session_started(self)
         if refusal is not None:
             # Without lingering: there may be any number of these.
@@ -129,11 +135,18 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         self.factory.session_ended(self)
 
     def timeoutConnection(self) -> None:
-        """The client has said nothing for long. Where it is we who are slow, it has every right to."""
-        if self._holds:
-            self.setTimeout(self._settings.idle_timeout)
+        """The client may have said nothing for long. Where it is we who are slow, it has every right to."""
+        left = self._patience if self._holds else self._last_heard + self._patience - self.clock.seconds()
+        if left > 0:
+            self.setTimeout(left)
         else:
             self._say_and_close(replies.SHUTTING_DOWN if self._is_shutting_down else replies.IDLE)
+
+    def _wait_for_client(self, seconds: float) -> None:
+        """From now on the client may be silent for so long."""
+        self._patience = seconds
+        self.resetTimeout()
+        self.setTimeout(seconds)
 
     def shut_down(self) -> None:
         """

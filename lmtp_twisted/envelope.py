@@ -27,6 +27,11 @@ class Sender:
     def __str__(self) -> str:
         return "" if self.address is None else str(self.address)
 
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether it uses no extension: no parameters, and no characters that need SMTPUTF8."""
+        return not self.parameters.keywords and (self.address is None or self.address.is_ascii)
+
 
 @attrs.frozen
 class Recipient:

@@ -162,10 +162,11 @@ class LMTPProtocol(Connection):
         except CommandError as error:
             self._refuse_path(error, argument)
             return
-        refusal = self.factory.sender_refusal(sender)
-        if refusal is not None:
-            self.send(refusal.encoded)
-            return
+        if not sender.is_plain:
+            refusal = self.factory.sender_refusal(sender)
+            if refusal is not None:
+                self.send(refusal.encoded)
+                return
         session = self.session
         try:
             delivery = self.factory.backend.getDelivery(session)
@@ -342,7 +343,7 @@ class LMTPProtocol(Connection):
         assert decoder is not None
         data = decoder.feed(data)
         room = reception.take(data) if data and reception is not None else None
-        if self._chunk is None and reception is not None and reception.is_drained:
+        if self._chunk is None and reception is not None and reception.failure is not None and reception.is_drained:
             self._content_complete()
             self.close(linger=True)
         elif decoder.rest is not None:
@@ -427,7 +428,7 @@ class LMTPProtocol(Connection):
         self.factory.transaction_ended(self.session, transaction)
         self._enter(State.READY)
         if self._is_shutting_down:
-            self.setTimeout(_GRACE)
+            self._wait_for_client(_GRACE)
         if self._holds:
             self.release(Hold.ANSWER)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import re
 
 from twisted.internet.defer import Deferred
@@ -37,10 +38,11 @@ class Reception:
         comes.
     """
 
-    __slots__ = ("_came", "_filter", "_settings", "content", "failure")
+    __slots__ = ("_came", "_filter", "_limit", "_settings", "content", "failure")
 
     def __init__(self, settings: Settings, spool: Spool, is_binary: bool) -> None:
         self._settings = settings
+        self._limit = settings.size_limit or math.inf
         self._filter = None if is_binary or settings.bare_newlines is BareNewlines.KEEP else NewlineFilter()
         # Octets as they were sent: the limit is about these, not about what is made of them (RFC 1870 §5).
         self._came = 0
@@ -52,9 +54,9 @@ class Reception:
         :param data: the next octets of the content.
         :returns: ``None``, or a Deferred that fires when there is room for more.
         """
-        if not self.has_room_for(len(data)):
-            self.fail(TOO_LARGE)
         self._came += len(data)
+        if self._came > self._limit:
+            self.fail(TOO_LARGE)
         if self._filter is not None:
             data = self._filter.feed(data)
         if self.failure is None and self.content.append(data):
@@ -63,14 +65,12 @@ class Reception:
 
     def has_room_for(self, length: int) -> bool:
         """Whether the content and so many octets more are within the size limit (RFC 1870 §6)."""
-        limit = self._settings.size_limit
-        return not limit or self._came + length <= limit
+        return self._came + length <= self._limit
 
     @property
     def is_drained(self) -> bool:
         """Whether so much has been thrown away that the client will not stop."""
-        limit = self._settings.size_limit
-        return bool(limit) and self._came > limit * (1 + self._settings.drain_factor)
+        return self._came > self._limit * (1 + self._settings.drain_factor)
 
     def fail(self, reply: Reply) -> None:
         """Refuse the content; the first refusal stands."""

@@ -69,7 +69,7 @@ class Content:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._chunks: list[bytes] = []
-        self._tail = bytearray()
+        self._tail: bytearray | None = None
         self._file: _UnnamedFile | None = None
         self._head = b""
         self._held = 0
@@ -86,11 +86,14 @@ class Content:
         self._held += length
         self._spool.used += length
         if length < _SMALL:
+            if self._tail is None:
+                self._tail = bytearray()
             self._tail += data
             if len(self._tail) >= 64 * 1024:
                 self._gather()
         else:
-            self._gather()
+            if self._tail is not None:
+                self._gather()
             self._chunks.append(data)
         if self._file is not None:
             return self._held >= BLOCK
@@ -98,9 +101,9 @@ class Content:
         return self._held > spool.threshold or (spool.used > spool.budget and self._held > _LEAST)
 
     def _gather(self) -> None:
-        if self._tail:
+        if self._tail is not None:
             self._chunks.append(bytes(self._tail))
-            self._tail.clear()
+            self._tail = None
 
     def write_out(self) -> Deferred[None]:
         """
@@ -146,7 +149,7 @@ class Content:
         """Forget all octets, but not their number."""
         self.release()
         self._chunks.clear()
-        self._tail.clear()
+        self._tail = None
         file, self._file = self._file, None
         if file is not None and not self._is_writing:
             # Not left to its last reference, which a traceback in somebody's log may hold for long.
