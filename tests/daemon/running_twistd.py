@@ -27,6 +27,7 @@ class Twistd:
     :param directory: where it runs.
     :param arguments: for ``lmtp``.
     :param options: for ``twistd`` itself.
+    :param prefix: the words of a command that runs it.
     """
 
     def __init__(
@@ -35,9 +36,10 @@ class Twistd:
         arguments: Sequence[str] = (),
         options: Sequence[str] = (),
         environment: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.process = subprocess.Popen(
-            [*TWISTD, "-n", "--pidfile=", *options, "lmtp", *arguments],
+            [*prefix, *TWISTD, "-n", "--pidfile=", *options, "lmtp", *arguments],
             cwd=directory,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
@@ -81,9 +83,10 @@ def twistd(
     *arguments: str,
     options: Sequence[str] = (),
     environment: dict[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[Twistd]:
     """A running ``twistd -n lmtp``, which does not outlive the block."""
-    running = Twistd(directory, arguments, options, environment)
+    running = Twistd(directory, arguments, options, environment, prefix)
     try:
         yield running
     finally:
@@ -122,6 +125,15 @@ class Client:
     def send(self, text: str) -> None:
         """Send text as it is."""
         self._socket.sendall(text.encode())
+
+    def send_until_stuck(self, text: str) -> None:
+        """Send text until the server takes no more of it for a while."""
+        self._socket.settimeout(1.0)
+        try:
+            self._socket.sendall(text.encode())
+        except TimeoutError:
+            return
+        raise AssertionError("the server has taken all of it")
 
     def say(self, command: str) -> str:
         """Send a command line; returns the last line of the reply."""

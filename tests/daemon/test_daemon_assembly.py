@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -258,3 +259,14 @@ def test_passwords_in_urls_are_left_out(description: str, said: str) -> None:
 
 def test_the_log_says_that_the_backend_is_the_default(tmp_path: Path) -> None:
     assert _made().facts[1:] == [f"backend maildir:mail (the default) in {tmp_path}"]
+
+
+def test_as_many_files_may_be_open_as_the_system_allows() -> None:
+    """Each session is one, and the soft limit is often that of 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        _made("--backend", "null:")
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -225,6 +225,25 @@ def test_deliveries_that_take_longer_than_the_drain_timeout_are_given_up(tmp_pat
     assert "warn [lmtp] 1 sessions did not finish in 0.1 s: what is not delivered is cancelled" in server.output
 
 
+def test_too_few_files_for_so_many_sessions_are_a_warning_at_the_start(tmp_path: Path) -> None:
+    few = ["sh", "-c", 'ulimit -n 200; exec "$@"', "sh"]
+    with twistd(tmp_path, "--port", "0", "--backend", "null:", prefix=few) as server:
+        server.until(r"warn \[lmtp\] only 200 files may be open, too few for 1000 sessions: ")
+
+
+def test_a_client_that_does_not_read_its_last_replies_does_not_keep_the_server(tmp_path: Path) -> None:
+    (tmp_path / "wordy.py").write_text("def deliver(message, recipient):\n    return 'x' * 400\n")
+    with twistd(tmp_path, "--port", "0", "--backend", "python:wordy:deliver", "--drain-timeout", "0.1") as server:
+        client = Client(server.port)
+        client.begin("r@example.org")
+        # Far more replies than the buffers of both sides hold.
+        client.send_until_stuck("hello\r\n.\r\n" + "HELP\r\n" * 4_000_000)
+        server.terminate()
+        assert server.ended() == -signal.SIGTERM
+        client.close()
+    assert "warn [lmtp] 1 sessions do not read their replies and are aborted" in server.output
+
+
 # As a daemon
 
 

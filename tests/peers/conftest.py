@@ -79,10 +79,7 @@ async def start_program() -> AsyncIterator[Callable[..., Program]]:
 def postfix(open_directory: Path, sockets: Path) -> Iterator[Postfix]:
     """A Postfix of our own, started once."""
     if os.geteuid() != 0:
-        reason = "Postfix starts as root only"
-        if os.environ.get("LMTP_TWISTED_REQUIRE_PEERS"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        pytest.skip("Postfix starts as root only")
     directory = open_directory / "postfix"
     directory.mkdir(mode=0o755)
     instance = Postfix(directory, sockets)
