@@ -11,11 +11,13 @@ import os
 import re
 import resource
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
+from twisted.python.util import runAsEffectiveUser
 
 from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.daemon.journal import Journal
@@ -30,6 +32,8 @@ from lmtp_twisted.routing import Router
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import THREADS
+
+T = TypeVar("T")
 
 _log = Logger(namespace="lmtp_twisted")
 
@@ -64,10 +68,10 @@ def _assemble(options: Options, reactor: Any) -> LMTPService:
     endpoints = _endpoints(options, reactor)
     # Its threads start with the service: none survives the fork of a daemon.
     pool = ThreadPool(minthreads=0, maxthreads=THREADS, name="lmtp")
-    directory = _spool_directory(options["spool"])
+    directory = _as_later(options.parent, lambda: _spool_directory(options["spool"]))
     context = BackendContext(reactor=reactor, pool=pool, hostname=settings.hostname, spool_directory=directory)
     factory = LMTPFactory(
-        backend=_backend(options, context),
+        backend=_as_later(options.parent, lambda: _backend(options, context)),
         settings=settings,
         observers=[Journal(log)] if log.has("info") else [],
         reactor=reactor,
@@ -142,6 +146,18 @@ def _enter_directory(parent: Any) -> None:
     except OSError as error:
         raise ValueError(f"--rundir {directory}: {error.strerror}")
     parent["rundir"] = directory
+
+
+def _as_later(parent: Any, look: Callable[[], T]) -> T:
+    """
+    Look at the disk as the user that twistd's ``--uid`` and ``--gid`` will make us: what it makes is then theirs, and
+    what they may not do is found now.
+    """
+    uid, gid = (None, None) if parent is None else (parent.get("uid"), parent.get("gid"))
+    if os.geteuid() != 0 or (uid is None and gid is None):
+        return look()
+    result: T = runAsEffectiveUser(0 if uid is None else uid, os.getegid() if gid is None else gid, look)
+    return result
 
 
 def _endpoints(options: Options, reactor: Any) -> list[Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -270,3 +272,46 @@ def test_as_many_files_may_be_open_as_the_system_allows() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+NOBODY = 65534
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_a_directory_that_the_user_of_the_server_cannot_use_is_found_at_the_start(
+    mode: int, open_directory: Path, as_root: None
+) -> None:
+    """``--uid`` takes effect later, but what it means for the disk is known now."""
+    mail = open_directory / "mail"
+    mail.mkdir(mode=mode)
+    complaint = _complaint("--backend", f"maildir:{mail}", "--spool", "/var/tmp", twistd=_NOBODY)
+    assert complaint.startswith("--backend: maildir: [Errno 13] ")
+    assert str(mail) in complaint
+    assert os.geteuid() == 0
+
+
+def test_a_directory_that_is_made_belongs_to_the_user_of_the_server(open_directory: Path, as_root: None) -> None:
+    open_directory.chmod(0o777)
+    mail = open_directory / "mail"
+    _made("--backend", f"maildir:{mail}", "--spool", "/var/tmp", twistd=_NOBODY)
+    assert (mail.stat().st_uid, mail.stat().st_gid) == (NOBODY, NOBODY)
+    assert (os.geteuid(), os.getegid()) == (0, 0)
+
+
+_NOBODY = ("-n", "--logfile", "log", "--uid", str(NOBODY), "--gid", str(NOBODY))
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that all users can enter, as pytest's are not."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture
+def as_root() -> None:
+    """Only root can become somebody else."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")

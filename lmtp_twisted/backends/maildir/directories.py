@@ -7,6 +7,7 @@ Below the root no symbolic link is ever followed: who may write in a mailbox can
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import threading
@@ -95,11 +96,16 @@ class Mailboxes:
 
         :raises OSError: where it is not a directory, cannot be made or cannot be written to.
         """
-        if self._create:
-            self._make_path(self._root)
-        os.close(os.open(self._root, _DIRECTORY))
-        if not os.access(self._root, os.W_OK | os.X_OK):
-            raise PermissionError(f"cannot write to {self._root!r}")
+        try:
+            if self._create:
+                self._make_path(self._root)
+            os.close(os.open(self._root, _DIRECTORY))
+        except OSError as error:
+            # The name in it is that of one part of the path.
+            raise OSError(error.errno, error.strerror, self._root)
+        # As the user that acts, which is another than the real one while a daemon is put together for --uid.
+        if not os.access(self._root, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise PermissionError(errno.EACCES, "cannot write to it", self._root)
 
     def _make_path(self, path: str) -> None:
         if os.path.isdir(path):
