@@ -79,7 +79,7 @@ class _InTurns:
     def __init__(self, call: RecipientCallable, message: IReceivedMessage, parallel: int) -> None:
         self._call = call
         self._message = message
-        self._free = parallel
+        self._free = max(1, parallel)
         self._under_way: dict[int, Deferred[Any]] = {}
         self._next = 0
         self._is_starting = False

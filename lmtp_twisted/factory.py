@@ -112,11 +112,10 @@ class LMTPFactory(ServerFactory):
         for name in settings.disabled:
             refused |= _KEYWORDS.get(name, set())
         self._refused_keywords = frozenset(refused)
-        self._refused_bodies = frozenset(
-            body
-            for body, name in ((Body.EIGHT_BIT_MIME, "8BITMIME"), (Body.BINARY_MIME, "BINARYMIME"))
-            if name in settings.disabled
-        )
+        bodies = {Body.EIGHT_BIT_MIME: {"8BITMIME"}, Body.BINARY_MIME: {"BINARYMIME"}}
+        # The keyword itself belongs to either of them (RFC 6152 §2, RFC 3030 §3).
+        bodies[Body.SEVEN_BIT] = {"8BITMIME", "BINARYMIME"}
+        self._refused_bodies = frozenset(body for body, names in bodies.items() if names <= settings.disabled)
 
     def _handler(self, verb: bytes, state: State) -> Handler:
         name = verb.decode("ascii")

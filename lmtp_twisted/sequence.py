@@ -21,6 +21,7 @@ from collections.abc import Mapping
 
 from lmtp_twisted.wire.replies import (
     CHUNKS_UNDER_WAY,
+    DISABLED_COMMAND,
     LHLO_FIRST,
     MAIL_FIRST,
     NESTED_MAIL,
@@ -55,6 +56,8 @@ SEQUENCE: Mapping[bytes, _Row] = {
     b"RCPT": (LHLO_FIRST, MAIL_FIRST, None,        None,        CHUNKS_UNDER_WAY),
     b"DATA": (LHLO_FIRST, MAIL_FIRST, RCPT_FIRST,  None,        CHUNKS_UNDER_WAY),
     b"BDAT": (LHLO_FIRST, MAIL_FIRST, RCPT_FIRST,  None,        None),
+    # Not available yet, but it has its place in the order of things (RFC 4954 §4).
+    b"AUTH": (LHLO_FIRST, DISABLED_COMMAND, DISABLED_COMMAND, DISABLED_COMMAND, DISABLED_COMMAND),
     b"RSET": _ANY,
     b"NOOP": _ANY,
     b"VRFY": _ANY,

@@ -197,7 +197,7 @@ class Content:
     def open(self) -> io.BufferedIOBase:
         """The octets as a file of its own."""
         if self._file is None:
-            return io.BytesIO(b"".join(self._chunks))
+            return io.BufferedReader(io.BytesIO(b"".join(self._chunks)))
         return io.BufferedReader(_Reader(self._file, self.size), BLOCK)
 
     def read(self) -> bytes:

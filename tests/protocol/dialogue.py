@@ -151,7 +151,7 @@ def with_recipients(backend: Any = None, *recipients: str, **options: Any) -> Cl
 
 def codes(lines: Iterable[str]) -> list[str]:
     """Each reply's code and, where it has one, its enhanced status code."""
-    return [line[: _ENHANCED.match(line).end()].strip() if _ENHANCED.match(line) else line[:3] for line in lines]  # type: ignore[union-attr]
+    return [match[0].strip() if (match := _ENHANCED.match(line)) else line[:3] for line in lines]
 
 
 def masked(lines: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 
 from lmtp_twisted import LMTPFactory, PermanentFailure, RecipientDelivery, TemporaryFailure
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory
-from lmtp_twisted.testing import FakeReactor, ScriptedDeliveries
+from lmtp_twisted.testing import Conversation, FakeReactor, ScriptedDeliveries
 
 
 def in_turns(deliver: Any, count: int, parallel: int, **settings: Any) -> Client:
@@ -412,3 +412,21 @@ def test_the_hooks_of_the_base_class_may_be_overridden() -> None:
     assert client.content()[0].endswith("done")
     client.say("MAIL FROM:<a@x>", "RSET")
     assert aborted == ["RSET"]
+
+
+def test_one_delivery_at_a_time_is_the_least() -> None:
+    """A bound of none would leave every recipient waiting for ever."""
+
+    class Strict(RecipientDelivery):
+        parallel = 0
+
+        def getDelivery(self, session: Any) -> Any:
+            return self
+
+        def deliverTo(self, message: Any, recipient: Any) -> Any:
+            return None
+
+    client = Conversation(LMTPFactory(Strict(), reactor=FakeReactor()))
+    client.say("LHLO c", "MAIL FROM:<a@x>", "RCPT TO:<b@x>", "RCPT TO:<c@x>", "DATA")
+    assert [line[:9] for line in client.say(".")] == ["250 2.0.0"] * 2
+    client.lose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from dialogue import HOSTNAME, Client, codes, connected, greeted, with_recipients, with_sender
+from dialogue import HOSTNAME, Client, codes, connected, greeted, server, with_recipients, with_sender
 
 ALWAYS = ["PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "CHUNKING", "BINARYMIME"]
 
@@ -124,3 +124,13 @@ def test_bdat_that_is_switched_off_is_read_away_and_502(stage: Callable[..., Cli
         assert codes(client.content()) == ["250 2.0.0"]
     if stage is with_sender:
         assert codes(client.say("RCPT TO:<a@x>")) == ["250 2.1.5"]
+
+
+def test_the_keyword_body_goes_with_the_last_capability_that_has_it() -> None:
+    """RFC 6152 §2, RFC 3030 §3."""
+    client = Client(server(disabled={"8BITMIME"}))
+    client.say("LHLO c")
+    assert codes(client.say("MAIL FROM:<a@x> BODY=7BIT")) == ["250 2.1.0"]
+    client = Client(server(disabled={"8BITMIME", "BINARYMIME"}))
+    client.say("LHLO c")
+    assert codes(client.say("MAIL FROM:<a@x> BODY=7BIT")) == ["555 5.5.4"]

@@ -119,6 +119,17 @@ def test_drain_without_sessions_is_done_at_once() -> None:
     assert done == [None, None]
 
 
+def test_a_client_that_comes_after_the_drain_is_done_disturbs_nobody() -> None:
+    """RFC 5321 §3.8: it hears its 421, and who has drained has heard of the end once."""
+    done: list[None] = []
+    factory = server()
+    factory.drain().addCallback(done.append)
+    late = Client(factory)
+    assert codes(late.greeting) == ["421 4.3.2"]
+    late.lose()
+    assert done == [None]
+
+
 def test_all_who_drain_hear_of_the_end() -> None:
     """RFC 5321 §3.8."""
     client = connected()

@@ -307,3 +307,10 @@ def test_a_loop_is_found_in_the_header_of_a_spooled_content() -> None:
     content = b"Received: x\r\n" * 4 + b"X: " + b"y" * 5000 + b"\r\n\r\nbody\r\n"
     assert codes(send(client, content, segment=40)) == ["554 5.4.6"] * 2
     assert codes(client.say("NOOP")) == ["250 2.0.0"]
+
+
+def test_an_open_content_cannot_be_written_to() -> None:
+    client = spooling(threshold=10**6)
+    send(client, a_content(1000))
+    with message_of(client).open() as file:
+        assert not file.writable()
