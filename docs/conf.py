@@ -14,6 +14,9 @@ version = release = installed_version("lmtp-twisted")
 extensions = ["sphinx.ext.autodoc", "lmtp_reference"]
 exclude_patterns = ["_build"]
 
+# They would make one dash of the two hyphens of an option.
+smartquotes = False
+
 html_theme = "furo"
 html_title = f"lmtp-twisted {release}"
 html_copy_source = False

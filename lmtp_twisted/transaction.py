@@ -12,7 +12,7 @@ A recipient that was given twice has two slots and one delivery.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -45,6 +45,7 @@ class Transaction:
 
     # One is made for each message: what most never need is on the class until it is set.
     content: Content | None = None
+    _envelope: Envelope | None = None
     _turn = 0
     _missing = 0
     _started: float | None = None
@@ -68,14 +69,15 @@ class Transaction:
         self._write: Callable[[bytes], None] | None = write
         self._done: Callable[[Transaction], None] | None = done
 
-    def _distinct(self) -> tuple[list[Recipient], list[int]]:
+    def _distinct(self) -> tuple[list[Recipient], Sequence[int]]:
         """The distinct recipients, and for each accepted one its place among them."""
-        if len(self.accepted) == 1:
-            return self.accepted, [0]
+        accepted = self.accepted
+        if len({recipient.address.key for recipient in accepted}) == len(accepted):
+            return accepted, range(len(accepted))
         places: dict[object, int] = {}
-        slots = [places.setdefault(recipient.address.key, len(places)) for recipient in self.accepted]
+        slots = [places.setdefault(recipient.address.key, len(places)) for recipient in accepted]
         distinct: list[Recipient] = []
-        for recipient, place in zip(self.accepted, slots, strict=True):
+        for recipient, place in zip(accepted, slots, strict=True):
             if place == len(distinct):
                 distinct.append(recipient)
         return distinct, slots
@@ -83,7 +85,7 @@ class Transaction:
     @property
     def envelope(self) -> Envelope:
         """The envelope as it is now: a recipient that was given twice is in it once."""
-        return Envelope(self.sender, tuple(self._distinct()[0]))
+        return self._envelope or Envelope(self.sender, tuple(self._distinct()[0]))
 
     def complete(self, content: Content) -> Envelope:
         """
@@ -99,7 +101,8 @@ class Transaction:
         self._seconds = [0.0] * count
         self._missing = count
         self._started = self._clock.seconds()
-        return Envelope(self.sender, self._recipients)
+        self._envelope = Envelope(self.sender, self._recipients)
+        return self._envelope
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """What became of each RCPT, once all is over; empty where the content was never complete."""

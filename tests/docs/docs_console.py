@@ -20,7 +20,7 @@ from docs_pages import Block
 #: Seconds that a command or the start of a server may take.
 PATIENCE = 30.0
 
-_ADDRESS = re.compile(r"--port (\d+)|tcp:(\d+)|unix:([^\s:\"']+)")
+_ADDRESS = re.compile(r"--port (\d+)|listenTCP\((\d+)|tcp:(\d+)|unix:([^\s:\"']+)")
 _DAEMON = re.compile(r"(PYTHONPATH=\S+ )?twistd ")
 _STOPS = re.compile(r"^kill .*\$\(cat (\S+\.pid)\)")
 _PROGRAM = re.compile(r"python (\S+\.py)\b")

@@ -20,13 +20,28 @@ NOT_RUN = {
     "make run": "it makes a virtual environment with pip; what it starts is the command of the tutorial",
     "make test": "it is what runs this; CI calls it under this very name",
     "pip install .": "it needs the network; the tests of the packaging install a wheel",
+    "python3 -m venv .venv": "what it makes is the environment of the tests",
+    ". .venv/bin/activate": "the programs of the environment of the tests are first in the path",
     "pip install pytest": "it needs the network; pytest is what runs this",
     "grep -o ': to=<.*' /var/log/mail.log": "test_docs_postfix.py types it where there is such a log",
+    "adduser --system --group --home /srv/mail --no-create-home vmail": "it changes the machine",
+    "python3 -m venv /opt/lmtp": "it changes the machine",
+    "/opt/lmtp/bin/pip install .": "it needs the network, and changes the machine",
+    "systemctl daemon-reload": "it changes the machine; test_docs_systemd.py reads the unit",
+    "systemctl enable --now lmtp": "it changes the machine; test_docs_systemd.py reads the unit",
     "postfix reload": "it changes the machine; a Postfix of our own runs with the same settings",
 }
 
 #: Commands for root in whose place others are run, since they need users of the machine.
 INSTEAD = {
+    "install -d -o vmail -g vmail -m 700 /srv/mail": "install -d -m 700 /srv/mail",
+    "twistd -n --pidfile= --uid=vmail --gid=vmail lmtp --port 2524 --backend maildir:/srv/mail": (
+        "twistd -n --pidfile= lmtp --port 2524 --backend maildir:/srv/mail"
+    ),
+    "twistd -n --pidfile= --uid=vmail --gid=vmail lmtp "
+    "--listen unix:/var/spool/postfix/lmtp/socket --backend maildir:/srv/mail": (
+        "twistd -n --pidfile= lmtp --listen unix:/var/spool/postfix/lmtp/socket --backend maildir:/srv/mail"
+    ),
     "install -d -o vmail -g postfix -m 2750 /var/spool/postfix/lmtp": "install -d -m 2750 /var/spool/postfix/lmtp",
 }
 

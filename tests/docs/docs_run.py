@@ -23,6 +23,8 @@ PORTS = ("2524", "2525")
 PLACES = ("/srv/", "/var/spool/postfix/", "/var/log/")
 #: Languages of Postfix's configuration: see test_docs_postfix.py.
 CONFIGURATION = frozenset({"ini"})
+#: Languages of blocks that are read by tests of their own: this, and test_docs_systemd.py.
+READ = CONFIGURATION | {"systemd"}
 #: Programs that are not everywhere, and what they belong to.
 PEERS = {"swaks": "swaks", "postconf": "postfix"}
 
@@ -83,7 +85,7 @@ class _Run:
         self._interpreter = Interpreter(directory, places.environment)
 
     def block(self, block: Block, later: Sequence[Block]) -> None:
-        if block.file is not None and block.language not in CONFIGURATION:
+        if block.file is not None and block.language not in READ:
             self._write(block, later)
         elif block.language == "python":
             assert not _REACTOR.search(block.text), f"{block.place}: it runs a reactor: make it a file, and run that"
@@ -94,7 +96,7 @@ class _Run:
         elif block.language == "text":
             play(block)
         else:
-            known = block.language in CONFIGURATION
+            known = block.language in READ
             assert known, f"{block.place}: nothing runs {block.language!r}"
 
     def _write(self, block: Block, later: Sequence[Block]) -> None:

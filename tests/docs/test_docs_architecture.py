@@ -62,7 +62,7 @@ def test_no_two_modules_import_each_other() -> None:
 
 def test_sessions_and_backends_do_not_know_each_other() -> None:
     """The interfaces stand between them."""
-    for module in ("factory", "protocol"):
+    for module in ("factory", "protocol", "connection"):
         assert not [other for other in imports_of(module) if other.startswith("backends.")]
 
 
