@@ -14,6 +14,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from lmtp_twisted.errors import DeliveryError
+from lmtp_twisted.wire.replies import INTERNAL_ERROR
+
 _log = Logger(namespace="lmtp_twisted")
 
 #: What code of an application may end in. A future of asyncio that was cancelled raises what is no Exception, and a
@@ -32,7 +35,7 @@ def deferred_of(result: object) -> Deferred[Any] | None:
     if result is None or not hasattr(type(result), "__await__"):
         return None
     if isinstance(result, Deferred):
-        return result
+        return _own(result)
     if isinstance(result, CoroutineType):
         return Deferred.fromCoroutine(result)
     if asyncio.isfuture(result):
@@ -43,6 +46,27 @@ def deferred_of(result: object) -> Deferred[Any] | None:
             )
         return Deferred.fromFuture(result)
     return Deferred.fromCoroutine(_wait_for(result)) if isinstance(result, Awaitable) else None
+
+
+def _own(theirs: Deferred[Any]) -> Deferred[Any]:
+    """
+    A Deferred of ours with the same result. What we do with it changes nothing for the application's, which may well be
+    returned a second time: that must then say the same again, a refusal too.
+    """
+    ours: Deferred[Any] = Deferred(lambda _: cancel(theirs))
+
+    def pass_on(result: Any) -> Any:
+        if not ours.called:
+            ours.callback(result)
+        # No failure may be left unhandled, so a refusal becomes a value: an answer that says the same.
+        if not isinstance(result, Failure):
+            return result
+        if isinstance(result.value, DeliveryError):
+            return result.value
+        return DeliveryError(INTERNAL_ERROR.code, INTERNAL_ERROR.enhanced, INTERNAL_ERROR.text)
+
+    theirs.addBoth(pass_on)
+    return ours
 
 
 async def _wait_for(result: Awaitable[Any]) -> Any:

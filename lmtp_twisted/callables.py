@@ -17,7 +17,6 @@ from lmtp_twisted.awaiting import FAILURES, cancel, deferred_of
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
 from lmtp_twisted.session import SessionInfo
-from lmtp_twisted.verdict import as_result
 
 RecipientCallable = Callable[[IReceivedMessage, Recipient], Any]
 MessageCallable = Callable[[IReceivedMessage], Any]
@@ -109,13 +108,12 @@ class _InTurns:
                 waiting.addBoth(self._ended, place)
         self._is_starting = False
 
-    def _ended(self, result: Any, place: int) -> Any:
+    def _ended(self, result: Any, place: int) -> None:
         self._under_way.pop(place, None)
         self._free += 1
         if not self.outcomes[place].called:
             self.outcomes[place].callback(result)
         self._start()
-        return as_result(result)
 
     def _cancel(self, place: int, _outcome: Deferred[Any]) -> None:
         # One is cancelled only where all are: the message is over, and nothing more may begin.

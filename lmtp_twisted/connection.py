@@ -18,7 +18,7 @@ from lmtp_twisted.awaiting import FAILURES, cancel, deferred_of
 from lmtp_twisted.errors import TemporaryFailure
 from lmtp_twisted.flow import HeldLineReceiver, Hold
 from lmtp_twisted.session import SessionInfo
-from lmtp_twisted.verdict import CONNECTION, Question, as_result
+from lmtp_twisted.verdict import CONNECTION, Question
 from lmtp_twisted.wire import replies
 from lmtp_twisted.wire.replies import Reply
 
@@ -188,20 +188,36 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         else:
             self._wait(waiting, lambda answer: then(question.verdict(answer)))
 
-    def _wait(self, waiting: Deferred[Any], then: Callable[[Any], None]) -> None:
-        """Run no further command until the application has answered, or its time is over."""
+    def _wait(
+        self,
+        waiting: Deferred[Any],
+        then: Callable[[Any], None],
+        unwanted: Callable[[Any], None] | None = None,
+    ) -> None:
+        """
+        Run no further command until the application has answered, or its time is over.
 
-        def answered(result: Any) -> Any:
-            # Only the first counts: the answer, or the end of its time. The Deferred is cancelled after that.
-            if self._answer is waiting:
+        :param waiting: its answer.
+        :param then: gets it.
+        :param unwanted: gets an answer for which it is too late.
+        """
+
+        def answered(result: Any) -> None:
+            is_awaited = self._answer is waiting
+            if is_awaited:
                 self._forget_answer()
-                if not self._is_closed:
-                    self.release(Hold.ANSWER, lambda: then(result))
-            return as_result(result)
+            if is_awaited and not self._is_closed:
+                self.release(Hold.ANSWER, lambda: then(result))
+            elif unwanted is not None:
+                unwanted(result)
 
         def too_late() -> None:
-            answered(Failure(TemporaryFailure(replies.TIMED_OUT.text, enhanced=replies.TIMED_OUT.enhanced)))
+            self._forget_answer()
+            # Before the session goes on, so that no two questions of it overlap.
             cancel(waiting)
+            if not self._is_closed:
+                failure = Failure(TemporaryFailure(replies.TIMED_OUT.text, enhanced=replies.TIMED_OUT.enhanced))
+                self.release(Hold.ANSWER, lambda: then(failure))
 
         self.hold(Hold.ANSWER)
         self._answer = waiting

@@ -177,7 +177,7 @@ class LMTPProtocol(Connection):
         if waiting is None:
             self._delivery_given(delivery, sender)
         else:
-            self._wait(waiting, lambda delivery: self._delivery_given(delivery, sender))
+            self._wait(waiting, lambda delivery: self._delivery_given(delivery, sender), _give_back)
 
     def _delivery_given(self, delivery: Any, sender: Sender) -> None:
         if isinstance(delivery, (Failure, DeliveryError)):
@@ -443,6 +443,12 @@ class LMTPProtocol(Connection):
             if self._state >= State.SENDER:
                 self.factory.transaction_ended(self.session, transaction)
         self._is_past_the_dot = False
+
+
+def _give_back(delivery: Any) -> None:
+    """A delivery that came too late for its message."""
+    if callable(getattr(delivery, "aborted", None)):
+        abort(delivery, "too late")
 
 
 #: What a session that the server wants to end still answers in the usual way.

@@ -69,7 +69,6 @@ class _RoutedDelivery:
         self._sender: Sender | None = None
         # By backend: its delivery, once its sender is accepted.
         self._deliveries: dict[int, Any] = {}
-        self._ways: dict[Recipient, Any] = {}
 
     def validateFrom(self, sender: Sender) -> None:
         self._sender = sender
@@ -78,7 +77,7 @@ class _RoutedDelivery:
         backend: Any = self._router.backend_for(recipient)
         delivery = self._deliveries.get(id(backend))
         if delivery is not None:
-            return self._ask(recipient, delivery)
+            return delivery.validateTo(recipient)
         return go_on(backend.getDelivery(self._session), partial(self._introduce, recipient, backend))
 
     def _introduce(self, recipient: Recipient, backend: Any, delivery: Any) -> Any:
@@ -92,7 +91,7 @@ class _RoutedDelivery:
                 abort(delivery, "sender refused")
                 return verdict
             self._deliveries[id(backend)] = delivery
-            return self._ask(recipient, delivery)
+            return delivery.validateTo(recipient)
 
         try:
             answer = delivery.validateFrom(self._sender)
@@ -102,15 +101,11 @@ class _RoutedDelivery:
             raise
         return answered(answer) if waiting is None else go_on(waiting.addErrback(refused), answered)
 
-    def _ask(self, recipient: Recipient, delivery: Any) -> Any:
-        self._ways[recipient] = delivery
-        return delivery.validateTo(recipient)
-
     def deliver(self, message: IReceivedMessage) -> Any:
         recipients = message.recipients
         parts: dict[int, tuple[Any, list[int]]] = {}
         for index, recipient in enumerate(recipients):
-            delivery = self._ways[recipient]
+            delivery = self._deliveries[id(self._router.backend_for(recipient))]
             parts.setdefault(id(delivery), (delivery, []))[1].append(index)
         for delivery in self._deliveries.values():
             if id(delivery) not in parts:

@@ -61,7 +61,18 @@ class Content:
     :ivar size: octets so far.
     """
 
-    __slots__ = ("__weakref__", "_chunks", "_file", "_head", "_held", "_is_writing", "_spool", "_tail", "size")
+    __slots__ = (
+        "__weakref__",
+        "_chunks",
+        "_file",
+        "_head",
+        "_head_is_known",
+        "_held",
+        "_is_writing",
+        "_spool",
+        "_tail",
+        "size",
+    )
 
     #: The most octets of the header block that are kept when the content goes to a file.
     HEAD = 256 * 1024
@@ -72,6 +83,7 @@ class Content:
         self._tail: bytearray | None = None
         self._file: _UnnamedFile | None = None
         self._head = b""
+        self._head_is_known = False
         self._held = 0
         self._is_writing = False
         self.size = 0
@@ -82,6 +94,8 @@ class Content:
         :returns: whether it is time to call :meth:`write_out`.
         """
         length = len(data)
+        if not length:
+            return False
         self.size += length
         self._held += length
         self._spool.used += length
@@ -114,8 +128,10 @@ class Content:
         self._gather()
         chunks, self._chunks = self._chunks, []
         written, self._held = self._held, 0
-        if not _head_is_complete(self._head):
-            self._head = _cut_head(self._head + b"".join(chunks), self.HEAD)
+        if not self._head_is_known:
+            beginning = self._head + b"".join(chunks)
+            self._head = _cut_head(beginning, self.HEAD)
+            self._head_is_known = len(self._head) < len(beginning)
         if self._file is None:
             self._file = _UnnamedFile()
         self._is_writing = True

@@ -23,7 +23,7 @@ from lmtp_twisted.awaiting import FAILURES, abort, cancel, deferred_of
 from lmtp_twisted.envelope import Envelope, Outcome, Recipient, Sender
 from lmtp_twisted.interfaces import IReceivedMessage
 from lmtp_twisted.spool import Content
-from lmtp_twisted.verdict import OUTCOME, as_result, discard, one_for_each
+from lmtp_twisted.verdict import OUTCOME, discard, one_for_each
 from lmtp_twisted.wire.replies import CANCELLED, DELIVERED, TIMED_OUT, Reply
 
 _log = Logger(namespace="lmtp_twisted")
@@ -154,7 +154,7 @@ class Transaction:
     def cancel(self) -> None:
         """The connection is lost: nothing is written any more, and what is not committed is cancelled."""
         self._write = None
-        self._give_up(CANCELLED)
+        self.give_up()
 
     def _settle(self, outcomes: Any) -> None:
         """Take what ``deliver`` gave as a whole."""
@@ -193,16 +193,15 @@ class Transaction:
             self._waiting = []
         self._waiting.append(waiting)
 
-    def _answer(self, outcome: Any, index: int) -> Any:
+    def _answer(self, outcome: Any, index: int) -> None:
         if self._replies[index] is not None:
             _log.debug("{id}: too late for <{recipient}>", id=self.id, recipient=self._recipients[index])
-            return as_result(outcome)
+            return
         # An outcome that is a list or an awaitable again is no outcome: the verdict says so.
         reply = OUTCOME.verdict(outcome)
         self._fill(index, reply)
         self._write_turn()
         self._end()
-        return as_result(outcome)
 
     def _fill(self, index: int, reply: Reply) -> None:
         if self._replies[index] is None:

@@ -111,20 +111,6 @@ def one_for_each(result: Any, count: int) -> Sequence[Any]:
     return [DeliveryError(reply.code, reply.enhanced, reply.text)] * count
 
 
-def as_result(result: Any) -> Any:
-    """
-    What an application's Deferred gives after us. One that it returns a second time must say the same again, a refusal
-    too, and no failure may be left unhandled.
-
-    :param result: what it gave us.
-    """
-    if not isinstance(result, Failure):
-        return result
-    if isinstance(result.value, DeliveryError):
-        return result.value
-    return DeliveryError(INTERNAL_ERROR.code, INTERNAL_ERROR.enhanced, INTERNAL_ERROR.text)
-
-
 def discard(outcomes: Any) -> None:
     """
     What ``deliver`` gave, when nobody waits for it any more: stop what can be stopped.

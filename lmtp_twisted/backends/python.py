@@ -118,7 +118,7 @@ class _InThreads:
         self._turns = DeferredSemaphore(max(1, pool.max // 2))
 
     def __call__(self, message: IReceivedMessage, recipient: Recipient) -> Deferred[Any]:
-        return self._turns.run(self._call, message, recipient)
+        return self._turns.acquire().addCallback(lambda _: self._call(message, recipient))
 
     def _call(self, message: IReceivedMessage, recipient: Recipient) -> Deferred[Any]:
         is_cancelled = False
@@ -141,6 +141,8 @@ class _InThreads:
             self._reactor.callFromThread(answer, success, result)
 
         def answer(success: bool, result: Any) -> None:
+            # Not when it is cancelled: the thread is busy as long as the function runs.
+            self._turns.release()
             if not is_cancelled:
                 done.callback(result) if success else done.errback(result)
 

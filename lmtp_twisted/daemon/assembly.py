@@ -13,6 +13,8 @@ import resource
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
+from threading import Thread
 from typing import Any, TypeVar
 
 from twisted.logger import Logger
@@ -20,6 +22,7 @@ from twisted.python.threadpool import ThreadPool
 from twisted.python.util import runAsEffectiveUser
 
 from lmtp_twisted.backends.context import BackendContext
+from lmtp_twisted.backends.maildir.directories import MOST_OPEN
 from lmtp_twisted.daemon.journal import Journal
 from lmtp_twisted.daemon.listening import ListenDescription, make_endpoint, read_description, try_to_listen
 from lmtp_twisted.daemon.logs import Log, WrittenLog
@@ -39,8 +42,10 @@ _log = Logger(namespace="lmtp_twisted")
 
 _PASSWORD = re.compile(r"(://[^/:@\s]*:)[^/\s]+@")
 _STDOUT = 1
-# Files that are open beside the sessions' at least: the reactor's, the log, directories of mailboxes.
-_OPEN_BESIDES = 100
+# A session is a connection, and perhaps a file that holds its message.
+_OPEN_A_SESSION = 2
+# Files that are open besides: the reactor's, the log, and two directories of each mailbox that is kept open.
+_OPEN_BESIDES = 100 + 2 * MOST_OPEN
 # Where large messages lie: /tmp is memory on many systems, and they are there to save memory.
 _ON_DISK = "/var/tmp"  # noqa: S108  # only files without a name are made there
 
@@ -68,6 +73,8 @@ def _assemble(options: Options, reactor: Any) -> LMTPService:
     endpoints = _endpoints(options, reactor)
     # Its threads start with the service: none survives the fork of a daemon.
     pool = ThreadPool(minthreads=0, maxthreads=THREADS, name="lmtp")
+    # The service waits for them as long as it says; what hangs then must not keep the process.
+    pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes threads all the same
     directory = _as_later(options.parent, lambda: _spool_directory(options["spool"]))
     context = BackendContext(reactor=reactor, pool=pool, hostname=settings.hostname, spool_directory=directory)
     factory = LMTPFactory(
@@ -107,7 +114,7 @@ def _allow_open_files(settings: Settings) -> None:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
-    if soft != resource.RLIM_INFINITY and soft < settings.max_sessions + _OPEN_BESIDES:
+    if soft != resource.RLIM_INFINITY and soft < _OPEN_A_SESSION * settings.max_sessions + _OPEN_BESIDES:
         _log.warn(
             "only {limit} files may be open, too few for {sessions} sessions: raise the limit (ulimit -n) or lower "
             "--max-sessions",

@@ -124,14 +124,21 @@ class LineWriter:
             # The thread has the lock, and will not give it back.
             self._lines.clear()
             return
-        with self._writing:
-            count = len(self._lines)
-            if count:
-                self._write_out(self._lines[:count])
-                del self._lines[:count]
-            if self._reopens:
-                self._reopens = False
-                self._open_anew()
+        # Without the thread the caller may be in here already: what it does may log in its turn, a garbage collection
+        # even. Then the outer call goes on until nothing is left.
+        if not self._writing.acquire(blocking=self._thread is not None):
+            return
+        try:
+            while self._lines or self._reopens:
+                lines = self._lines[:]
+                if lines:
+                    self._write_out(lines)
+                    del self._lines[: len(lines)]
+                if self._reopens:
+                    self._reopens = False
+                    self._open_anew()
+        finally:
+            self._writing.release()
 
     def _write_out(self, lines: list[str]) -> None:
         lost = self._lost

@@ -106,6 +106,15 @@ def test_further_threads_come_while_jobs_wait_up_to_a_bound(no_linger: None, job
     assert sum(work.sizes) == 10
 
 
+def test_jobs_that_share_no_batch_do_not_wait_for_each_other(no_linger: None, jobs: Any) -> None:
+    """Nobody waits behind 100 MB."""
+    pool = FakePool(immediate=False)
+    tested = lane(Work(), pool, threads=2, jobs=1)
+    for job in jobs(2):
+        tested.put(job)
+    assert pool.run() == 2
+
+
 def test_what_comes_after_the_last_thread_had_looked_is_not_forgotten(no_linger: None, jobs: Any) -> None:
     """It looks in its own thread, and that it has left is known in the reactor thread."""
     work, pool, clock = Work(), FakePool(immediate=False), FakeReactor()

@@ -51,7 +51,8 @@ class Lane:
     def put(self, job: Job) -> None:
         """A job more. Called in the reactor thread."""
         self._waiting.put(job)
-        if not self._working or (self._working < self.threads and self._waiting.qsize() > 1):
+        # Where jobs share a batch a second thread would only take its jobs away.
+        if not self._working or (self._working < self.threads and self._waiting.qsize() >= min(2, self.jobs)):
             self._start()
 
     def dismiss(self) -> None:
