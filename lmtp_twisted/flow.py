@@ -81,7 +81,10 @@ class HeldLineReceiver(LineReceiver):
     def connectionMade(self) -> None:
         """Take part in the transport's flow control."""
         self.transport.registerProducer(self, True)
-        self._sends_at_once = type(self.transport) in (tcp.Server, unix.Server)
+        # Sockets of Twisted's whose buffers we know how to look at.
+        self._sends_at_once = type(self.transport) in (tcp.Server, unix.Server) and hasattr(
+            self.transport, "_tempDataBuffer"
+        )
 
     def dataReceived(self, data: bytes) -> None:
         """Give the octets to the line or content handlers, then let the replies leave."""
