@@ -18,7 +18,8 @@ from lmtp_twisted.verdict import RECIPIENT, SENDER, Question
 @implementer(ILMTPDeliveryFactory)
 class PolicyFirst:
     """
-    A backend behind a policy. What the policy refuses the backend never hears of.
+    A backend behind a policy. The backend gives its delivery when the policy does, but of a sender or a recipient that
+    the policy refuses it never hears.
 
     :param policy: its deliveries' ``validateFrom``, ``validateTo`` and ``aborted`` are called; ``deliver`` is not.
     :param backend: delivers.

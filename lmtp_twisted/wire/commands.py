@@ -1,7 +1,7 @@
 """
 From a command line to its verb, and from an argument to values (RFC 5321 §4.1.1, RFC 2033 §4.1, RFC 3030 §2).
 
-Verbs stay bytes in upper case: which there are, and when each may come, is the protocol's table. Arguments
+Verbs stay bytes in upper case: which there are, and when each may come, is a table of the session's. Arguments
 of a form of their own (AUTH, XCLIENT, XFORWARD) are parsed beside their extension.
 """
 

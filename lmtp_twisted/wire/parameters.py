@@ -1,8 +1,8 @@
 """
 The parameters of MAIL and RCPT (RFC 5321 §4.1.2) as values.
 
-What a parameter says is parsed here; whether its extension is switched on, and what follows from it, the
-protocol decides. It is also the protocol that compares SIZE with its limit.
+What a parameter says is parsed here; whether its extension is switched on, and what follows from it, is decided
+where the settings are known. There SIZE is compared with its limit, too.
 """
 
 from __future__ import annotations

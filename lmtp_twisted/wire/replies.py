@@ -68,14 +68,13 @@ class Reply:
     text: str = ""
 
     @classmethod
-    def from_error(cls, error: LMTPError, code: int = 554, enhanced: str | None = None, prefix: str = "") -> Reply:
+    def from_error(cls, error: LMTPError, code: int = 554, enhanced: str | None = None) -> Reply:
         """
         The reply that an exception asks for.
 
         :param error: the exception; its code must be of class 4 or 5, or ``None``.
         :param code: the code where it has none.
         :param enhanced: the enhanced status code where it has none and ``code`` is of the same class.
-        :param prefix: stands before the error's text.
         """
         chosen = error.enhanced if is_enhanced(error.enhanced) else enhanced
         if error.code is not None:
@@ -85,7 +84,7 @@ class Reply:
             code = 451
         if chosen is None or chosen[0] != str(code)[0]:
             chosen = DEFAULT_ENHANCED[code // 100]
-        return cls(code, chosen, prefix + (str(error.text) or ("Try again later" if code < 500 else "Refused")))
+        return cls(code, chosen, str(error.text) or ("Try again later" if code < 500 else "Refused"))
 
     @cached_property
     def encoded(self) -> bytes:

@@ -87,7 +87,7 @@ class Mailboxes:
         self._most = _most_open() if most is None else most
         self._open: OrderedDict[tuple[str, ...], Mailbox] = OrderedDict()
         self._lock = threading.Lock()
-        # Held while directories are made: who finds one there knows that it is also on disk.
+        # Held while directories are made: a thread that finds one there knows that it is also on disk.
         self._making = threading.Lock()
 
     def make_root(self) -> None:
