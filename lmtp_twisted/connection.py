@@ -104,8 +104,8 @@ class Connection(HeldLineReceiver, TimeoutMixin):
     def dataReceived(self, data: bytes) -> None:
         """Octets from the client."""
         if data and not self._is_closed:
-            self.resetTimeout()
-            if Hold.GREETING in self._holds:
+            self._last_heard = self.clock.seconds()
+            if self._holds and Hold.GREETING in self._holds:
                 self._say_and_close(replies.EARLY_TALKER)
         super().dataReceived(data)
 

@@ -116,25 +116,26 @@ class HeldLineReceiver(LineReceiver):
 
     def _run(self) -> None:
         """Use up the input, as far as nothing holds it back."""
+        longest, line_received = self.MAX_LENGTH, self.lineReceived
         while not self.paused:
             data, at = self._input, self._at
             if at >= len(data):
                 return
             if not self.line_mode:
                 self._input, self._at = b"", 0
-                self.rawDataReceived(data[at:])
+                self.rawDataReceived(data[at:] if at else data)
             elif self._skipping:
                 if not self._skip():
                     return
             else:
                 end = data.find(b"\n", at)
-                if end >= 0 and end - at <= self.MAX_LENGTH:
-                    self._at = end + 1
-                    self.lineReceived(data[at:end])
-                elif end >= 0 or len(data) - at > self.MAX_LENGTH:
-                    self._skipping = True
+                if end < 0 or end - at > longest:
+                    self._skipping = end >= 0 or len(data) - at > longest
+                    if not self._skipping:
+                        return
                 else:
-                    return
+                    self._at = end + 1
+                    line_received(data[at:end])
 
     def _skip(self) -> bool:
         """
@@ -167,7 +168,7 @@ class HeldLineReceiver(LineReceiver):
 
         :param rest: what followed the content.
         """
-        self.setLineMode()
+        self.line_mode = 1
         self._input = rest
 
     def lineSkipped(self) -> None:
@@ -237,12 +238,14 @@ class HeldLineReceiver(LineReceiver):
         ):
             # Nothing waits before it: send it now. The way through the reactor asks epoll for a writable socket, waits
             # for the next turn and tells epoll again, and that is a good part of the cost of a small message.
-            sent = transport.writeSomeData(data)
+            try:
+                sent = transport.socket.send(data)
+            except OSError:
+                # The buffer is full; or the connection is lost, and the reactor is to find out in its own way.
+                sent = 0
             if sent == len(data):
                 return
-            # Else the buffer is full; or the connection is lost, and the reactor is to find out in its own way.
-            if isinstance(sent, int):
-                data = data[sent:]
+            data = data[sent:]
         transport.write(data)
 
     def close(self, *, linger: bool = False) -> None:

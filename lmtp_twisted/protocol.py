@@ -196,10 +196,13 @@ class LMTPProtocol(Connection):
         self._transaction = transaction
         try:
             answer = delivery.validateFrom(sender)
-            waiting = deferred_of(answer)
+            waiting = None if answer is None else deferred_of(answer)
         except FAILURES:
             answer, waiting = Failure(), None
-        self._go_on(SENDER, answer, waiting, self._sender_validated)
+        if answer is None:
+            self._sender_validated(SENDER.accepted)
+        else:
+            self._go_on(SENDER, answer, waiting, self._sender_validated)
 
     def _sender_validated(self, verdict: Reply) -> None:
         if verdict.is_positive:
@@ -231,7 +234,12 @@ class LMTPProtocol(Connection):
         except FAILURES:
             answer, waiting = Failure(), None
         if answer is None:
-            self._accept(recipient, transaction, _RECIPIENT_OK)
+            # What _accept does, without its calls: a message may have a thousand of these.
+            transaction.accepted.append(recipient)
+            self._bad_commands = 0
+            if self._state is State.SENDER:
+                self._enter(State.RECIPIENTS)
+            self.send(_RECIPIENT_OK)
         else:
             self._go_on(RECIPIENT, answer, waiting, lambda verdict: self._recipient_validated(verdict, recipient))
 

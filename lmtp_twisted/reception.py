@@ -93,16 +93,11 @@ class Reception:
         if self.failure is not None:
             return None
         pending = self.content.finish()
-        if self._is_looping():
-            self.fail(MAIL_LOOP)
-        return None if pending is None else self._written(pending)
-
-    def _is_looping(self) -> bool:
         most = self._settings.max_received
         least = most * len("Received:\n")
-        if self.content.head_is_shorter_than(least):
-            return False
-        return len(_RECEIVED.findall(self.content.head)) > most
+        if not self.content.head_is_shorter_than(least) and len(_RECEIVED.findall(self.content.head)) > most:
+            self.fail(MAIL_LOOP)
+        return None if pending is None else self._written(pending)
 
     def _written(self, pending: Deferred[None]) -> Deferred[None]:
         return pending.addErrback(self._not_written)

@@ -150,7 +150,8 @@ class Content:
 
         :returns: ``None``, or a Deferred that fires when the rest is in the file.
         """
-        self._gather()
+        if self._tail is not None:
+            self._gather()
         return self.write_out() if self._file is not None and self._held else None
 
     def release(self) -> None:

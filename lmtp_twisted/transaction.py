@@ -95,14 +95,13 @@ class Transaction:
         """
         self.content = content
         distinct, self._slots = self._distinct()
-        count = len(distinct)
-        self._recipients = tuple(distinct)
+        self._recipients = recipients = tuple(distinct)
+        self._missing = count = len(recipients)
         self._replies: list[Reply | None] = [None] * count
         self._seconds = [0.0] * count
-        self._missing = count
         self._started = self._clock.seconds()
-        self._envelope = Envelope(self.sender, self._recipients)
-        return self._envelope
+        self._envelope = envelope = Envelope(self.sender, recipients)
+        return envelope
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """What became of each RCPT, once all is over; empty where the content was never complete."""
@@ -139,7 +138,7 @@ class Transaction:
         """
         try:
             outcomes = self.delivery.deliver(message)
-            waiting = deferred_of(outcomes)
+            waiting = None if type(outcomes) is list else deferred_of(outcomes)
         except FAILURES:
             self._settle(Failure())
             return
@@ -161,7 +160,8 @@ class Transaction:
         if not self._missing:
             discard(outcomes)
             return
-        outcomes = one_for_each(outcomes, len(self._recipients))
+        if type(outcomes) is not list or len(outcomes) != len(self._recipients):
+            outcomes = one_for_each(outcomes, len(self._recipients))
         for outcome in outcomes:
             if outcome is not None:
                 break
@@ -210,7 +210,7 @@ class Transaction:
             self._missing -= 1
 
     def _fill_all(self, reply: Reply) -> None:
-        """Fill all that are not filled yet."""
+        """Fill all that are not filled yet, and write them."""
         seconds = self._clock.seconds() - (self._started or 0.0)
         if self._missing == len(self._replies):
             self._replies = [reply] * self._missing
@@ -226,16 +226,19 @@ class Transaction:
     def _write_turn(self) -> None:
         """Write the replies whose turn has come."""
         ready: list[str] = []
-        slots, turn, replies = self._slots, self._turn, self._replies
-        while turn < len(slots) and (reply := replies[slots[turn]]) is not None:
+        slots, replies, recipients, id = self._slots, self._replies, self._recipients, self.id
+        for turn in range(self._turn, len(slots)):
             place = slots[turn]
-            turn += 1
+            reply = replies[place]
+            if reply is None:
+                break
+            name = recipients[place].printable
             if reply is DELIVERED:
-                ready.append(f"250 2.0.0 <{self._recipients[place].printable}> {self.id}.{turn} Delivered\r\n")
+                ready.append(f"250 2.0.0 <{name}> {id}.{turn + 1} Delivered\r\n")
             else:
-                name = f"<{self._recipients[place].printable}> {self.id}.{turn}"
-                ready.append(str(Reply(reply.code, reply.enhanced, f"{name} {reply.text}").encoded, "ascii"))
-        self._turn = turn
+                text = f"<{name}> {id}.{turn + 1} {reply.text}"
+                ready.append(str(Reply(reply.code, reply.enhanced, text).encoded, "ascii"))
+        self._turn += len(ready)
         if ready and self._write is not None:
             self._write("".join(ready).encode("ascii"))
 

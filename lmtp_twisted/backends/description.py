@@ -136,7 +136,8 @@ def choose(option: str, value: str, choices: Mapping[str, Any]) -> Any:
     :raises ValueError: where the value is not one of them.
     """
     if value not in choices:
-        raise ValueError(f"{option} is {' or '.join(choices)}, not {value!r}")
+        *others, last = choices
+        raise ValueError(f"{option} is {', '.join(others)} or {last}, not {value!r}")
     return choices[value]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from backend_messages import received
 from twisted.python.threadpool import ThreadPool
 
+from lmtp_twisted.backends.maildir import disk as maildir_disk
 from lmtp_twisted.backends.maildir import lanes
 from lmtp_twisted.message import ReceivedMessage
 from lmtp_twisted.threads import make_pool
@@ -38,10 +40,13 @@ def no_linger(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class Disk:
     """
-    The calls of :mod:`os` that change a disk, as they were made.
+    The calls that change a disk, as they were made: those of :mod:`os`, and syncfs.
 
     :ivar calls: for each its name and the paths.
     """
+
+    #: What waits for the disk by default, where the tests run.
+    SYNC = "syncfs" if maildir_disk.can_sync_together(os.stat(tempfile.gettempdir()).st_dev) else "fsync"
 
     NAMES = ("open", "write", "fsync", "link", "rename", "mkdir", "unlink", "stat", "close", "posix_fadvise")
 
@@ -53,6 +58,7 @@ class Disk:
         self._readlink = os.readlink
         for name in self.NAMES:
             monkeypatch.setattr(os, name, self._wrap(name, getattr(os, name)))
+        monkeypatch.setattr(maildir_disk, "syncfs", self._wrap("syncfs", maildir_disk.syncfs))
 
     def fail(self, name: str, where: str, error: int | BaseException, times: int = 10**6) -> None:
         """Let a call fail where its last path, from the root on, has this in it."""

@@ -19,7 +19,7 @@ from zope.interface.verify import verifyObject
 
 from lmtp_twisted import LMTPFactory, Settings
 from lmtp_twisted.backends.context import BackendContext
-from lmtp_twisted.backends.maildir import Case, MaildirBackend, Newlines, backend
+from lmtp_twisted.backends.maildir import Case, Fsync, MaildirBackend, Newlines, backend
 from lmtp_twisted.backends.maildir.refusals import refusal_of
 from lmtp_twisted.envelope import Recipient
 from lmtp_twisted.errors import DeliveryError, PermanentFailure, TemporaryFailure
@@ -255,7 +255,7 @@ def test_one_that_was_filed_before_it_was_cancelled_is_logged(
     pool = FakePool(immediate=False)
     done = fake(tmp_path, pool).deliver(receive("bob@x"))
     done.addErrback(lambda failure: failure.trap(CancelledError))
-    disk.before("fsync", "bob/new", done.cancel)
+    disk.before(disk.SYNC, "bob/new", done.cancel)
     pool.run()
     assert len(new(tmp_path, "x", "bob")) == 1
     assert [event["mailboxes"] for event in logged] == [["x/bob"]]
@@ -318,7 +318,7 @@ async def test_nobody_waits_behind_a_large_message(
 
 @pytest_twisted.ensureDeferred
 async def test_many_messages_for_many_recipients_all_arrive(tmp_path: Path, receive: Receive, pool: ThreadPool) -> None:
-    one = MaildirBackend(str(tmp_path), fsync=False, reactor=reactor, pool=pool)
+    one = MaildirBackend(str(tmp_path), fsync=Fsync.NO, reactor=reactor, pool=pool)
     waiting = [one.deliver(receive(*(f"u{(number + each) % 7}@x" for each in range(3)))) for number in range(70)]
     assert [await each for each in waiting] == [[None, None, None]] * 70
     assert [len(new(tmp_path, "x", f"u{number}")) for number in range(7)] == [30] * 7
@@ -398,7 +398,7 @@ def test_without_a_name_the_hosts_own_is_taken(tmp_path: Path, receive: Receive)
         ("maildir:DIR,create=maybe", "create is yes or no, not 'maybe'"),
         ("maildir:DIR,case=lower", "case is fold or keep, not 'lower'"),
         ("maildir:DIR,newlines=cr", "newlines is lf or crlf, not 'cr'"),
-        ("maildir:DIR,fsync=", "fsync is yes or no, not ''"),
+        ("maildir:DIR,fsync=", "fsync is yes, each or no, not ''"),
         ("maildir:DIR,quota=1G", "',quota=1G' are not its options"),
         ("maildir:DIR/missing,create=no", "No such file or directory"),
         ("maildir:DIR/file", "Not a directory|File exists"),

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from lmtp_twisted.backends.maildir.commit import Filer
 from lmtp_twisted.backends.maildir.directories import Mailboxes
+from lmtp_twisted.backends.maildir.disk import Disk, Fsync
 from lmtp_twisted.backends.maildir.job import Job
 from lmtp_twisted.backends.maildir.lines import Newlines
 from lmtp_twisted.backends.maildir.naming import Case, Layout, Naming
@@ -30,8 +31,9 @@ Receive = Callable[..., ReceivedMessage]
 NAME = re.compile(r"\d+\.M\d+P\d+Q\d+\.mx,S=\d+")
 
 
-def filer(root: Path, *, hostname: str = "mx", fsync: bool = True, create: bool = True) -> Filer:
-    return Filer(Mailboxes(str(root), create=create, fsync=fsync), hostname, Newlines.LF, fsync)
+def filer(root: Path, *, hostname: str = "mx", fsync: Fsync = Fsync.EACH, create: bool = True) -> Filer:
+    mailboxes = Mailboxes(str(root), create=create, fsync=fsync is not Fsync.NO)
+    return Filer(mailboxes, hostname, Newlines.LF, Disk(fsync))
 
 
 def job(message: ReceivedMessage) -> Job:
@@ -223,8 +225,8 @@ def test_a_file_is_synced_before_it_is_in_new_and_new_before_the_answer(
         ("posix_fadvise", "a/tmp/FILE"),
         ("posix_fadvise", "c/tmp/FILE"),
         ("fsync", "a/tmp/FILE"),
-        ("close", "a/tmp/FILE"),
         ("fsync", "c/tmp/FILE"),
+        ("close", "a/tmp/FILE"),
         ("close", "c/tmp/FILE"),
         ("link", "b/new/FILE"),
         ("rename", "a/new/FILE"),
@@ -246,7 +248,7 @@ def test_a_directory_is_synced_once_for_a_whole_batch(tmp_path: Path, receive: R
 
 def test_nothing_is_synced_where_that_is_off(tmp_path: Path, receive: Receive, disk: Any) -> None:
     filing = job(receive("a@x", "b@x"))
-    filer(tmp_path, fsync=False).file([filing, job(receive("a@x"))])
+    filer(tmp_path, fsync=Fsync.NO).file([filing, job(receive("a@x"))])
     assert disk.made("fsync", "posix_fadvise") == []
     assert filed(filing) == [{"a", "b"}]
 
@@ -470,7 +472,7 @@ def test_no_recipient_gets_a_file_outside_the_root(local: str, domain: str) -> N
         except PermanentFailure:
             return
         filing = Job(received("a@x"), [names])
-        filer(root, fsync=False).file([filing])
+        filer(root, fsync=Fsync.NO).file([filing])
         assert filing.filed == {names}
         found = [path for path in Path(directory).rglob("*") if path.is_file()]
         assert [path.relative_to(root).parts[:-1] for path in found] == [(*names, "new")]

@@ -16,7 +16,7 @@ maildir_backend = BackendPlugin(
         "create": "whether a missing mailbox is made: yes (default), or no, and its recipient does not exist",
         "case": "fold (default): local parts in lower case; keep: as given",
         "newlines": "of the files: lf (default) or crlf; BINARYMIME messages are always kept as they are",
-        "fsync": "yes (default), or no: faster, and a power loss loses mail that was answered for",
+        "fsync": "yes (default); each: file by file; or no: a power loss loses mail that was answered for",
     },
 )
 memory_backend = BackendPlugin(

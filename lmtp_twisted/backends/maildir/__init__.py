@@ -3,11 +3,13 @@
 
 The way of a message: ``backend`` asks ``naming`` for the mailbox of each recipient and gives a ``job`` to one of its
 ``lanes``; a thread of the pool takes what waits there and files it together (``commit``, ``filing``), through the open
-``directories`` and with the line ends of ``lines``; what went wrong becomes a reply in ``refusals``.
+``directories`` and with the line ends of ``lines``, and waits for the ``disk``; what went wrong becomes a reply in
+``refusals``.
 """
 
 from lmtp_twisted.backends.maildir.backend import MaildirBackend, from_description
+from lmtp_twisted.backends.maildir.disk import Fsync
 from lmtp_twisted.backends.maildir.lines import Newlines
 from lmtp_twisted.backends.maildir.naming import Case
 
-__all__ = ["Case", "MaildirBackend", "Newlines", "from_description"]
+__all__ = ["Case", "Fsync", "MaildirBackend", "Newlines", "from_description"]

@@ -15,6 +15,7 @@ from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.description import YES_OR_NO, choose
 from lmtp_twisted.backends.maildir.commit import Filer
 from lmtp_twisted.backends.maildir.directories import Mailboxes
+from lmtp_twisted.backends.maildir.disk import Disk, Fsync
 from lmtp_twisted.backends.maildir.job import Job, Names
 from lmtp_twisted.backends.maildir.lanes import Lane
 from lmtp_twisted.backends.maildir.lines import Newlines
@@ -50,7 +51,7 @@ class MaildirBackend:
     :param create: whether a missing mailbox is made; else its recipient does not exist.
     :param case: of local parts.
     :param newlines: of the files.
-    :param fsync: whether to wait for the disk. Without it a loss of power loses mail that was answered with 250.
+    :param fsync: how to wait for the disk.
     :param hostname: our name; that of the machine by default.
     :param reactor: the global reactor by default.
     :param pool: by default the one that factories without a spool of their own use.
@@ -65,7 +66,7 @@ class MaildirBackend:
         create: bool = True,
         case: Case = Case.FOLD,
         newlines: Newlines = Newlines.LF,
-        fsync: bool = True,
+        fsync: Fsync = Fsync.YES,
         hostname: str | None = None,
         reactor: Any = None,
         pool: ThreadPool | None = None,
@@ -78,11 +79,12 @@ class MaildirBackend:
         self._pool = pool or default_pool(reactor)
         self._naming = Naming(layout.parts, case, hostname)
         self._create = create
-        self._mailboxes = Mailboxes(layout.root, create=create, fsync=fsync)
+        self._mailboxes = Mailboxes(layout.root, create=create, fsync=fsync is not Fsync.NO)
         self._mailboxes.make_root()
-        filer = Filer(self._mailboxes, hostname, newlines, fsync)
+        filer = Filer(self._mailboxes, hostname, newlines, Disk(fsync))
+        # One writes while the other waits for the disk: with more of them each has less to sync together.
+        self._lane = Lane(self._reactor, self._pool, filer.file, self._answer, threads=2, jobs=64)
         # Large messages have threads of their own: nobody waits behind 100 MB.
-        self._lane = Lane(self._reactor, self._pool, filer.file, self._answer, threads=4, jobs=16)
         self._large_lane = Lane(self._reactor, self._pool, filer.file, self._answer, threads=2)
         self._waiting = 0
         self._octets = 0
@@ -180,6 +182,7 @@ class MaildirBackend:
 
 
 _CASES = {case.value: case for case in Case}
+_FSYNCS = {fsync.value: fsync for fsync in Fsync}
 _NEWLINES = {newlines.value: newlines for newlines in Newlines}
 
 
@@ -198,7 +201,7 @@ def from_description(
         create=choose("create", create, YES_OR_NO),
         case=choose("case", case, _CASES),
         newlines=choose("newlines", newlines, _NEWLINES),
-        fsync=choose("fsync", fsync, YES_OR_NO),
+        fsync=choose("fsync", fsync, _FSYNCS),
         hostname=context.hostname,
         reactor=context.reactor,
         pool=context.pool,

@@ -4,9 +4,11 @@ Filing a batch of messages: in threads only.
 The order is what makes a message survive a loss of power (maildir(5), rename(2), fsync(2)):
 
 1. each message is written to a file in ``tmp`` of one of its mailboxes, one for each file system;
-2. each file is synced;
+2. the files are synced;
 3. it is linked into ``new`` of the further mailboxes and renamed into ``new`` of its own;
-4. each ``new`` is synced, once for all messages that went there.
+4. the ``new`` are synced, each once for all messages that went there.
+
+How it waits for the disk is :mod:`~lmtp_twisted.backends.maildir.disk`'s.
 
 Only what has come so far is answered with a yes. What fails on the way is taken back: a mailbox that gets a no has
 nothing in ``new``, and nothing stays in ``tmp``. A mailbox that fails leaves the others alone.
@@ -17,10 +19,11 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from lmtp_twisted.backends.maildir.directories import Mailbox, Mailboxes
-from lmtp_twisted.backends.maildir.filing import CAN_BEGIN, Filing, Store
+from lmtp_twisted.backends.maildir.disk import Disk
+from lmtp_twisted.backends.maildir.filing import Filing, Store
 from lmtp_twisted.backends.maildir.job import Job, Names
 from lmtp_twisted.backends.maildir.lines import Newlines
 
@@ -34,12 +37,13 @@ class Filer:
     :param mailboxes: where to.
     :param hostname: for the names of files.
     :param newlines: of the files.
-    :param fsync: whether to sync at all.
+    :param disk: waits for the disk.
     """
 
-    def __init__(self, mailboxes: Mailboxes, hostname: str, newlines: Newlines, fsync: bool) -> None:
+    def __init__(self, mailboxes: Mailboxes, hostname: str, newlines: Newlines, disk: Disk) -> None:
         self.mailboxes = mailboxes
-        self._store = Store(mailboxes, newlines, fsync)
+        self._disk = disk
+        self._store = Store(mailboxes, newlines, disk)
         self._host = hostname.translate(_ESCAPES)[:128]
         self._counter = itertools.count(1)
 
@@ -59,11 +63,9 @@ class Filer:
         try:
             for filing in filings:
                 filing.write()
-            if self._store.fsync and len(filings) > 1 and CAN_BEGIN:
-                for filing in filings:
-                    filing.begin_sync()
+            errors = self._sync((file for filing in filings for file in filing.descriptors()), are_files=True)
             for filing in filings:
-                filing.sync()
+                filing.synced(errors)
             for filing in filings:
                 filing.link()
             self._sync_directories(filings)
@@ -79,9 +81,22 @@ class Filer:
         for filing in filings:
             for names, (mailbox, _) in filing.placed.items():
                 filed.setdefault(mailbox, []).append((filing, names))
-        for mailbox, placed in filed.items():
-            try:
-                self._store.sync(mailbox.new)
-            except OSError as error:
-                for filing, names in placed:
-                    filing.take_back(names, error)
+        errors = self._sync(((mailbox.device, mailbox.new) for mailbox in filed), are_files=False)
+        if errors:
+            for mailbox, placed in filed.items():
+                if mailbox.new in errors:
+                    for filing, names in placed:
+                        filing.take_back(names, errors[mailbox.new])
+
+    def _sync(self, descriptors: Iterable[tuple[int, int]], *, are_files: bool) -> dict[int, OSError]:
+        """
+        :param descriptors: the file system and the descriptor of each file or directory.
+        :returns: for those that are not on disk, why; by descriptor.
+        """
+        by_device: dict[int, list[int]] = {}
+        for device, descriptor in descriptors:
+            by_device.setdefault(device, []).append(descriptor)
+        errors: dict[int, OSError] = {}
+        for device, together in by_device.items():
+            errors.update(self._disk.sync(device, together, are_files=are_files))
+        return errors

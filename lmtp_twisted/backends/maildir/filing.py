@@ -8,18 +8,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Iterator, Mapping
 
 import attrs
 
 from lmtp_twisted.backends.maildir.directories import Mailbox, Mailboxes
+from lmtp_twisted.backends.maildir.disk import Disk
 from lmtp_twisted.backends.maildir.job import Job, Names
 from lmtp_twisted.backends.maildir.lines import Newlines, octets_of
 
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 # What link(2) says where a copy must do: another file system, too many links, a file system without links.
 _NO_LINK = frozenset({errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
-#: Whether the kernel can be told to begin to write.
-CAN_BEGIN = hasattr(os, "posix_fadvise")
 
 
 @attrs.frozen(eq=False)
@@ -29,17 +29,12 @@ class Store:
 
     :ivar mailboxes: the mailboxes.
     :ivar newlines: of the files.
-    :ivar fsync: whether to sync at all.
+    :ivar disk: waits for the disk.
     """
 
     mailboxes: Mailboxes
     newlines: Newlines
-    fsync: bool
-
-    def sync(self, descriptor: int) -> None:
-        """Wait until it is on disk."""
-        if self.fsync:
-            os.fsync(descriptor)
+    disk: Disk
 
 
 @attrs.define(eq=False)
@@ -128,20 +123,21 @@ class Filing:
             raise
         return file
 
-    def begin_sync(self) -> None:
-        """
-        Have the kernel begin to write, and not wait. Where it allots blocks as it writes (ext4, XFS), one commit of
-        its journal then serves all files of the batch, and not each sync has to make one.
-        """
-        for file in self._files:
-            with contextlib.suppress(OSError):
-                os.posix_fadvise(file.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    def descriptors(self) -> Iterator[tuple[int, int]]:
+        """Its files that are to be synced: the file system and the descriptor of each."""
+        return ((file.mailbox.device, file.descriptor) for file in self._files)
 
-    def sync(self) -> None:
-        """Sync the files."""
+    def synced(self, errors: Mapping[int, OSError]) -> None:
+        """
+        Its files are on disk.
+
+        :param errors: for those that are not, why; by descriptor.
+        """
         for file in list(self._files):
+            error = errors.get(file.descriptor)
             try:
-                self._store.sync(file.descriptor)
+                if error is not None:
+                    raise error
                 file.close()
             except OSError as error:
                 self._files.remove(file)
@@ -191,7 +187,9 @@ class Filing:
         # It is renamed with the others, and linked from until that fails too.
         copy = self._write_file(names, mailbox)
         try:
-            self._store.sync(copy.descriptor)
+            errors = self._store.disk.sync(mailbox.device, [copy.descriptor], are_files=True)
+            if errors:
+                raise errors[copy.descriptor]
             copy.close()
         except BaseException:
             self._remove(copy)
