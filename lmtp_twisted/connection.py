@@ -37,20 +37,22 @@ class Connection(HeldLineReceiver, TimeoutMixin):
     factory: LMTPFactory
     session: SessionInfo
 
+    _greeting: Any = None
+    _answer: Deferred[Any] | None = None
+    _answer_timer: Any = None
+    _is_shutting_down = False
+
     def __init__(self, factory: LMTPFactory) -> None:
         super().__init__()
         self.factory = factory
         self.clock = factory.reactor
+        self.outbox = factory.outbox
         self.write_timeout = factory.settings.write_timeout
         self._settings = factory.settings
-        self._greeting: Any = None
         self._patience = 0.0
         self._last_heard = 0.0
-        self._answer: Deferred[Any] | None = None
-        self._answer_timer: Any = None
         # Final replies are owed: until they are sent, nothing but a lost connection ends the session.
         self._is_past_the_dot = False
-        self._is_shutting_down = False
 
     def callLater(self, period: float, func: Callable[[], None]) -> Any:
         """For :class:`~twisted.protocols.policies.TimeoutMixin`."""

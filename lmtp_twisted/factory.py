@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from lmtp_twisted.callables import MessageCallable, RecipientCallable, deliveries_of
 from lmtp_twisted.connection import Connection
 from lmtp_twisted.envelope import Recipient, Sender
+from lmtp_twisted.outbox import Outbox
 from lmtp_twisted.policy import PolicyFirst
 from lmtp_twisted.protocol import LMTPProtocol
 from lmtp_twisted.sequence import SEQUENCE, State
@@ -91,6 +92,7 @@ class LMTPFactory(ServerFactory):
         self.connection_policy = connection_policy
         self.observers = tuple(observers)
         self.spool = spool or Spool(reactor, default_pool(reactor))
+        self.outbox = Outbox(reactor)
         self.sessions: set[Connection] = set()
         self._drained: list[Deferred[None]] = []
         self._is_draining = False

@@ -9,7 +9,8 @@ things more:
   independent of each other, and the end of one must not resume what another holds. While any stands, only
   ``LineReceiver.paused`` is set; the transport itself is paused when more than :data:`AHEAD` octets wait, since a
   paused transport does not see a disconnect.
-- **Replies of a burst leave together**, when the input is used up (RFC 2920 §3.2), and at once: see :meth:`_flush`.
+- **Replies of a burst leave together**, when the input is used up (RFC 2920 §3.2), through the :mod:`outbox
+  <lmtp_twisted.outbox>` or at once, and past the reactor: see :meth:`_flush`.
 - **A line that is too long is skipped** up to the next CR LF, in constant memory (RFC 5321 §4.5.3.1.4).
 - **Closing loses no reply**: where the client may still be sending, our side is closed first and its octets are read
   away for a while, since closing a socket with unread input resets the connection and takes our last reply with it.
@@ -30,6 +31,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from lmtp_twisted.outbox import Outbox
 
 #: Octets that may come while the session waits, before the transport is paused.
 AHEAD = 64 * 1024
@@ -54,29 +57,34 @@ class Hold(enum.IntEnum):
 class HeldLineReceiver(LineReceiver):
     """
     Lines are given to ``lineReceived`` without their LF but with their CR, so that a line that ends in a bare LF is
-    seen at once. Subclasses set :attr:`clock` before the connection is made.
+    seen at once. Subclasses set the attributes before the connection is made.
 
     :ivar clock: an :class:`~twisted.internet.interfaces.IReactorTime`.
+    :ivar outbox: where replies wait for the end of the reactor's turn.
     :ivar write_timeout: seconds that a client may leave our output unread.
     """
 
     transport: Any
     clock: Any
+    outbox: Outbox
     write_timeout: float
+
+    # What most sessions never set is on the class: up to 30 attributes of its own an object keeps them in itself
+    # (CPython's SHARED_KEYS_MAX_SIZE), with more each look at one of them takes longer.
+    _skipping = False
+    _transport_is_paused = False
+    _sends_at_once = False
+    _input_has_ended = False
+    _is_closed = False
+    _timer: Any = None
 
     def __init__(self) -> None:
         # What has come and was not run yet begins at _at.
         self._input = b""
         self._at = 0
-        self._skipping = False
         self._holds: set[Hold] = set()
         self._output: list[bytes] = []
         self._depth = 0
-        self._transport_is_paused = False
-        self._sends_at_once = False
-        self._input_has_ended = False
-        self._is_closed = False
-        self._timer: Any = None
 
     def connectionMade(self) -> None:
         """Take part in the transport's flow control."""
@@ -96,12 +104,17 @@ class HeldLineReceiver(LineReceiver):
             self._input = self._input[self._at :] + data
             self._at = 0
             self._depth = 1
+            began_in_content = not self.line_mode
             try:
                 self._run()
             finally:
                 self._depth = 0
             if self._output:
-                self._flush()
+                # A client that sends one command at a time waits for its reply, and most likely nobody else does.
+                if self._sends_at_once and (began_in_content or len(self._output) > 1):
+                    self.outbox.add(self._flush)
+                else:
+                    self._flush()
             if self._input_has_ended and not self.paused:
                 self.close()
                 return
@@ -128,14 +141,19 @@ class HeldLineReceiver(LineReceiver):
                 if not self._skip():
                     return
             else:
-                end = data.find(b"\n", at)
-                if end < 0 or end - at > longest:
-                    self._skipping = end >= 0 or len(data) - at > longest
-                    if not self._skipping:
-                        return
-                else:
-                    self._at = end + 1
-                    line_received(data[at:end])
+                # One line after the other, as long as none of them changes how the input is to be read.
+                while True:
+                    end = data.find(b"\n", at)
+                    if end < 0 or end - at > longest:
+                        self._skipping = end >= 0 or len(data) - at > longest
+                        break
+                    line = data[at:end]
+                    self._at = at = end + 1
+                    line_received(line)
+                    if self.paused or self._input is not data or not self.line_mode:
+                        break
+                if end < 0 and not self._skipping:
+                    return
 
     def _skip(self) -> bool:
         """
@@ -199,7 +217,10 @@ class HeldLineReceiver(LineReceiver):
             self.paused = False
         if not self._depth:
             if self._output:
-                self._flush()
+                if self._sends_at_once:
+                    self.outbox.add(self._flush)
+                else:
+                    self._flush()
             self.dataReceived(b"")
 
     def pauseProducing(self) -> None:
@@ -228,6 +249,8 @@ class HeldLineReceiver(LineReceiver):
             self._flush()
 
     def _flush(self) -> None:
+        if not self._output:
+            return
         data = b"".join(self._output)
         self._output.clear()
         transport = self.transport

@@ -49,14 +49,14 @@ class LMTPProtocol(Connection):
 
     MAX_LENGTH = MAX_LINE - len("\n")
 
+    _chunk: tuple[Reply | None, bool] | None = None
+
     def __init__(self, factory: LMTPFactory) -> None:
         super().__init__(factory)
-        self._max_recipients = factory.settings.max_recipients
         self._transaction: Transaction | None = None
         self._transactions = 0
         self._reception: Reception | None = None
         self._decoder: DataDecoder | ChunkDecoder | None = None
-        self._chunk: tuple[Reply | None, bool] | None = None
         self._bad_commands = 0
         self._enter(State.START)
 
@@ -223,7 +223,7 @@ class LMTPProtocol(Connection):
         except CommandError as error:
             self._refuse_path(error, argument)
             return
-        if not recipient.is_plain or len(transaction.accepted) >= self._max_recipients:
+        if not recipient.is_plain or len(transaction.accepted) >= self._settings.max_recipients:
             refusal = self.factory.recipient_refusal(recipient, transaction)
             if refusal is not None:
                 self.send(refusal.encoded)
@@ -234,12 +234,13 @@ class LMTPProtocol(Connection):
         except FAILURES:
             answer, waiting = Failure(), None
         if answer is None:
-            # What _accept does, without its calls: a message may have a thousand of these.
+            # What _accept and send do, without the calls: a message may have a thousand of these.
             transaction.accepted.append(recipient)
             self._bad_commands = 0
             if self._state is State.SENDER:
                 self._enter(State.RECIPIENTS)
-            self.send(_RECIPIENT_OK)
+            if not self._is_closed:
+                self._output.append(_RECIPIENT_OK)
         else:
             self._go_on(RECIPIENT, answer, waiting, lambda verdict: self._recipient_validated(verdict, recipient))
 

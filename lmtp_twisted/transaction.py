@@ -107,16 +107,12 @@ class Transaction:
         """What became of each RCPT, once all is over; empty where the content was never complete."""
         if self._started is None or self.content is None:
             return ()
-        return tuple(
-            Outcome(
-                self._recipients[place],
-                self._replies[place] or CANCELLED,
-                f"{self.id}.{slot}",
-                self.content.size,
-                self._seconds[place],
-            )
-            for slot, place in enumerate(self._slots, 1)
-        )
+        size, recipients, replies, seconds = self.content.size, self._recipients, self._replies, self._seconds
+        outcomes: list[Outcome] = []
+        for place in self._slots:
+            reply_id = f"{self.id}.{len(outcomes) + 1}"
+            outcomes.append(Outcome(recipients[place], replies[place] or CANCELLED, reply_id, size, seconds[place]))
+        return tuple(outcomes)
 
     def refuse(self, reply: Reply, reason: str) -> None:
         """

@@ -46,25 +46,24 @@ class Journal:
         """See :class:`~lmtp_twisted.interfaces.ISessionObserver`."""
         if not (outcomes and self._has_deliveries):
             return
-        sender = _name(envelope.sender.address)
-        # What went over the wire is printable ASCII, and the replies that come again and again keep it.
-        self._say(
-            "info",
-            *[
-                f"{outcome.reply_id} from=<{sender}> to=<{_name(outcome.recipient.address)}> size={outcome.size} "
-                f"seconds={outcome.seconds:.3f} reply={str(outcome.reply.encoded[:-2], 'ascii')}"
-                for outcome in outcomes
-            ],
-        )
+        address = envelope.sender.address
+        sender = "" if address is None else _spelled(address.local, address.domain)
+        lines: list[str] = []
+        seconds, reply, end = -1.0, None, ""
+        for outcome in outcomes:
+            # Recipients that were answered together have the same words at the end.
+            if outcome.reply is not reply or outcome.seconds != seconds:
+                seconds, reply = outcome.seconds, outcome.reply
+                # What went over the wire is printable ASCII, and the replies that come again and again keep it.
+                end = f"size={outcome.size} seconds={seconds:.3f} reply={str(reply.encoded[:-2], 'ascii')}"
+            address = outcome.recipient.address
+            lines.append(f"{outcome.reply_id} from=<{sender}> to=<{_spelled(address.local, address.domain)}> {end}")
+        self._say("info", *lines)
 
     def sessionEnded(self, session: SessionInfo) -> None:
         """See :class:`~lmtp_twisted.interfaces.ISessionObserver`."""
         if self._has_sessions:
             self._say("debug", f"{session.id} session ended")
-
-
-def _name(address: Address | None) -> str:
-    return "" if address is None else _spelled(address.local, address.domain)
 
 
 # The same addresses come again and again, and hashing two strings costs less than hashing an Address.

@@ -1,0 +1,44 @@
+"""Replies that leave at the end of the reactor's turn."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from dialogue import LoggedErrors
+from twisted.internet.task import Clock
+
+from lmtp_twisted.outbox import Outbox
+
+
+def test_all_that_were_added_in_a_turn_leave_at_its_end_in_order() -> None:
+    clock = Clock()
+    sent: list[str] = []
+    outbox = Outbox(clock)
+    for name in "abc":
+        outbox.add(partial(sent.append, name))
+    assert sent == []
+    assert len(clock.getDelayedCalls()) == 1
+    clock.advance(0)
+    assert sent == ["a", "b", "c"]
+
+
+def test_what_is_added_while_they_leave_leaves_too() -> None:
+    clock = Clock()
+    sent: list[str] = []
+    outbox = Outbox(clock)
+    outbox.add(lambda: outbox.add(lambda: sent.append("later")))
+    clock.advance(0)
+    assert sent == ["later"]
+    assert clock.getDelayedCalls() == []
+
+
+def test_one_session_that_fails_keeps_no_other_from_its_replies(logged: LoggedErrors) -> None:
+    clock = Clock()
+    sent: list[str] = []
+    outbox = Outbox(clock)
+    outbox.add(partial(divmod, 1, 0))
+    outbox.add(lambda: sent.append("b"))
+    clock.advance(0)
+    assert sent == ["b"]
+    (event,) = logged.take()
+    assert event["log_failure"].check(ZeroDivisionError)
