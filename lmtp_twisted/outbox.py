@@ -26,13 +26,17 @@ class Outbox:
     def __init__(self, clock: Any) -> None:
         self._clock = clock
         self._waiting: list[Callable[[], None]] = []
+        self._call: Any = None
 
     def add(self, flush: Callable[[], None]) -> None:
         """
         :param flush: called at the end of this turn; may be added more than once.
         """
         if not self._waiting:
-            self._clock.callLater(0, self._flush)
+            self._call = self._clock.callLater(0, self._flush)
+        elif self._call.getTime() > self._clock.seconds():
+            # The system's clock was set back, and the end of this turn would be far away.
+            self._call.reset(0)
         self._waiting.append(flush)
 
     def _flush(self) -> None:

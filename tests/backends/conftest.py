@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,9 +43,6 @@ class Disk:
 
     :ivar calls: for each its name and the paths.
     """
-
-    #: What waits for the disk by default, where the tests run.
-    SYNC = "syncfs" if maildir_disk.can_sync_together(os.stat(tempfile.gettempdir()).st_dev) else "fsync"
 
     NAMES = ("open", "write", "fsync", "link", "rename", "mkdir", "unlink", "stat", "close", "posix_fadvise")
 

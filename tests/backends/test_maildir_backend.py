@@ -255,7 +255,7 @@ def test_one_that_was_filed_before_it_was_cancelled_is_logged(
     pool = FakePool(immediate=False)
     done = fake(tmp_path, pool).deliver(receive("bob@x"))
     done.addErrback(lambda failure: failure.trap(CancelledError))
-    disk.before(disk.SYNC, "bob/new", done.cancel)
+    disk.before("fsync", "bob/new", done.cancel)
     pool.run()
     assert len(new(tmp_path, "x", "bob")) == 1
     assert [event["mailboxes"] for event in logged] == [["x/bob"]]
@@ -368,6 +368,11 @@ def test_a_description_gives_a_backend(tmp_path: Path, receive: Receive) -> None
     built = context().build(f"maildir:{tmp_path}/{{local}},create=yes,case=keep,newlines=crlf,fsync=no")
     assert result(built.deliver(receive("Bob@x"))) == [None]  # type: ignore[attr-defined]  # its own delivery
     assert new(tmp_path, "Bob")[0].read_bytes().endswith(b"\r\n")
+
+
+def test_fsync_is_not_yes_or_no_but_how(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="fsync is a member of Fsync, not False"):
+        MaildirBackend(str(tmp_path), fsync=False)  # type: ignore[arg-type]
 
 
 def test_fsync_no_syncs_nothing(tmp_path: Path, receive: Receive, disk: Any) -> None:

@@ -30,6 +30,11 @@ def together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maildir_disk, "can_sync_together", lambda device: True)
 
 
+#: What a sync of two calls, together and each.
+TOGETHER = ["syncfs", "fsync 1"]
+EACH = ["fsync 1", "fsync 2"]
+
+
 class Stopwatch:
     """A clock, and a disk that takes so long."""
 
@@ -38,6 +43,7 @@ class Stopwatch:
         self.together = self.each = 0.0
         self.calls: list[str] = []
         self.broken: set[int] = set()
+        self.reports_it = True
         monkeypatch.setattr(maildir_disk, "syncfs", self._syncfs)
         monkeypatch.setattr(os, "fsync", self._fsync)
         monkeypatch.setattr(os, "posix_fadvise", lambda *arguments: None)
@@ -45,7 +51,7 @@ class Stopwatch:
     def _syncfs(self, descriptor: int) -> None:
         self.now += self.together
         self.calls.append("syncfs")
-        if self.broken:
+        if self.broken and self.reports_it:
             raise OSError(errno.EIO, "broken")
 
     def _fsync(self, descriptor: int) -> None:
@@ -98,12 +104,14 @@ def test_a_batch_is_synced_before_it_is_in_new_and_once_more_before_the_answer(
         ("open", "c/tmp/FILE"),
         ("write", "c/tmp/FILE"),
         ("syncfs", "a/tmp/FILE"),
+        ("fsync", "a/tmp/FILE"),
         ("close", "a/tmp/FILE"),
         ("close", "c/tmp/FILE"),
         ("link", "b/new/FILE"),
         ("rename", "a/new/FILE"),
         ("rename", "c/new/FILE"),
         ("syncfs", "b/new"),
+        ("fsync", "b/new"),
     ]
     assert [job.filed for job in jobs] == [{("a",), ("b",)}, {("c",)}]
 
@@ -139,7 +147,7 @@ def test_a_file_system_is_synced_for_itself(watch: Stopwatch, monkeypatch: pytes
     disk = Disk(Fsync.YES, watch)
     disk.sync(7, [1, 2], are_files=True)
     disk.sync(8, [3, 4], are_files=True)
-    assert watch.calls == ["syncfs", "fsync 3", "fsync 4"]
+    assert watch.calls == [*TOGETHER, "fsync 3", "fsync 4"]
 
 
 @pytest.mark.usefixtures("together")
@@ -147,7 +155,26 @@ def test_nothing_is_synced_for_nothing(watch: Stopwatch) -> None:
     assert watch.sync(Disk(Fsync.YES, watch)) == []
 
 
-@pytest.mark.parametrize(("fsync", "calls"), [(Fsync.EACH, ["fsync 1", "fsync 2"]), (Fsync.NO, [])])
+@pytest.mark.usefixtures("together")
+def test_one_alone_is_synced_by_itself(watch: Stopwatch) -> None:
+    """It may be a large message, whose time says nothing of the others."""
+    disk = Disk(Fsync.YES, watch)
+    watch.each = 5.0
+    assert watch.sync(disk, 1) == ["fsync 1"]
+    watch.each, watch.together = 0.0, 2.0
+    assert watch.sync(disk, 1, 2) == TOGETHER
+    assert watch.sync(disk, 1, 2) == EACH
+
+
+@pytest.mark.usefixtures("together")
+def test_a_file_system_that_has_given_up_is_found_out(watch: Stopwatch) -> None:
+    """Before Linux 6.13 syncfs says nothing of a journal that was aborted; fsync does."""
+    disk = Disk(Fsync.YES, watch)
+    watch.broken, watch.reports_it = {1, 2}, False
+    assert set(disk.sync(7, [1, 2], are_files=False)) == {1, 2}
+
+
+@pytest.mark.parametrize(("fsync", "calls"), [(Fsync.EACH, EACH), (Fsync.NO, [])])
 @pytest.mark.usefixtures("together")
 def test_it_can_be_told_not_to(watch: Stopwatch, fsync: Fsync, calls: list[str]) -> None:
     assert watch.sync(Disk(fsync, watch), 1, 2) == calls
@@ -161,12 +188,12 @@ def test_one_that_took_too_long_is_left_alone_for_a_while(watch: Stopwatch) -> N
     """It waits for all that anybody has written there."""
     disk = Disk(Fsync.YES, watch)
     watch.together = 2.0
-    assert watch.sync(disk, 1) == ["syncfs"]
-    assert watch.sync(disk, 1) == ["fsync 1"]
+    assert watch.sync(disk, 1, 2) == TOGETHER
+    assert watch.sync(disk, 1, 2) == EACH
     watch.now += FIRST_REST - 0.5
-    assert watch.sync(disk, 1) == ["fsync 1"]
+    assert watch.sync(disk, 1, 2) == EACH
     watch.now += 1
-    assert watch.sync(disk, 1) == ["syncfs"]
+    assert watch.sync(disk, 1, 2) == TOGETHER
 
 
 @pytest.mark.usefixtures("together")
@@ -174,37 +201,55 @@ def test_the_rests_get_longer_up_to_a_bound_and_short_again(watch: Stopwatch) ->
     disk, rest = Disk(Fsync.YES, watch), FIRST_REST
     watch.together = 2.0
     for _ in range(9):
-        assert watch.sync(disk, 1) == ["syncfs"]
+        assert watch.sync(disk, 1, 2) == TOGETHER
         watch.now += rest - 0.5
-        assert watch.sync(disk, 1) == ["fsync 1"]
+        assert watch.sync(disk, 1, 2) == EACH
         watch.now += 1
         rest = min(2 * rest, LONGEST_REST)
     watch.together = 0.01
-    assert watch.sync(disk, 1) == ["syncfs"]
+    assert watch.sync(disk, 1, 2) == TOGETHER
     watch.together = 2.0
-    assert watch.sync(disk, 1) == ["syncfs"]
+    assert watch.sync(disk, 1, 2) == TOGETHER
     watch.now += FIRST_REST
-    assert watch.sync(disk, 1) == ["syncfs"]
+    assert watch.sync(disk, 1, 2) == TOGETHER
+
+
+@pytest.mark.usefixtures("together")
+def test_one_stall_that_several_threads_saw_is_one(watch: Stopwatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(Fsync.YES, watch)
+    watch.together = 2.0
+    first = maildir_disk.syncfs
+
+    def meanwhile(descriptor: int) -> None:
+        monkeypatch.setattr(maildir_disk, "syncfs", first)
+        disk.sync(7, [3, 4], are_files=True)
+        watch.now += 0.5
+
+    monkeypatch.setattr(maildir_disk, "syncfs", meanwhile)
+    watch.sync(disk, 1, 2)
+    watch.now += FIRST_REST
+    assert watch.sync(disk, 1, 2) == TOGETHER
 
 
 @pytest.mark.usefixtures("together")
 def test_on_a_slow_disk_it_may_take_as_long_as_the_fsyncs_would(watch: Stopwatch) -> None:
     disk = Disk(Fsync.YES, watch)
-    watch.together, watch.each = 2.0, 0.5
-    assert watch.sync(disk, 1, 2) == ["syncfs"]
-    assert watch.sync(disk, 1, 2) == ["fsync 1", "fsync 2"]
+    watch.together, watch.each = 1.0, 0.5
+    assert watch.sync(disk, 1, 2) == TOGETHER
+    assert watch.sync(disk, 1, 2) == EACH
     watch.now += FIRST_REST
-    assert watch.sync(disk, 1, 2) == ["syncfs"]
-    assert watch.sync(disk, 1, 2) == ["syncfs"]
+    assert watch.sync(disk, 1, 2) == TOGETHER
+    assert watch.sync(disk, 1, 2) == TOGETHER
 
 
 @pytest.mark.usefixtures("together")
-def test_one_that_failed_is_tried_again(watch: Stopwatch) -> None:
+def test_one_that_failed_is_tried_again_and_its_time_is_not_that_of_the_fsyncs(watch: Stopwatch) -> None:
     disk = Disk(Fsync.YES, watch)
-    watch.broken = {2}
+    watch.broken, watch.together = {2}, 30.0
     assert set(disk.sync(7, [1, 2], are_files=False)) == {2}
-    watch.broken = set()
-    assert watch.sync(disk, 1, 2) == ["syncfs"]
+    watch.broken, watch.together = set(), 2.0
+    assert watch.sync(disk, 1, 2) == TOGETHER
+    assert watch.sync(disk, 1, 2) == EACH
 
 
 # Where it may be used at all

@@ -42,3 +42,16 @@ def test_one_session_that_fails_keeps_no_other_from_its_replies(logged: LoggedEr
     assert sent == ["b"]
     (event,) = logged.take()
     assert event["log_failure"].check(ZeroDivisionError)
+
+
+def test_a_clock_that_is_set_back_holds_nobody_up() -> None:
+    """The reactor's clock is the system's, which may be set."""
+    clock = Clock()
+    clock.advance(10_000)
+    sent: list[str] = []
+    outbox = Outbox(clock)
+    outbox.add(partial(sent.append, "before"))
+    clock.rightNow -= 3600
+    outbox.add(partial(sent.append, "after"))
+    clock.advance(0)
+    assert sent == ["before", "after"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -14,8 +15,8 @@ from zope.interface import implementer
 from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.description import YES_OR_NO, choose
 from lmtp_twisted.backends.maildir.commit import Filer
-from lmtp_twisted.backends.maildir.directories import Mailboxes
-from lmtp_twisted.backends.maildir.disk import Disk, Fsync
+from lmtp_twisted.backends.maildir.directories import Mailboxes, most_open
+from lmtp_twisted.backends.maildir.disk import Disk, Fsync, can_sync_together
 from lmtp_twisted.backends.maildir.job import Job, Names
 from lmtp_twisted.backends.maildir.lanes import Lane
 from lmtp_twisted.backends.maildir.lines import Newlines
@@ -55,6 +56,7 @@ class MaildirBackend:
     :param hostname: our name; that of the machine by default.
     :param reactor: the global reactor by default.
     :param pool: by default the one that factories without a spool of their own use.
+    :raises TypeError: where ``fsync`` is no :class:`Fsync`.
     :raises ValueError: where the directory makes no sense.
     :raises OSError: where the directory does not exist or cannot be made, or cannot be written to.
     """
@@ -74,6 +76,8 @@ class MaildirBackend:
         if reactor is None:
             from twisted.internet import reactor
         hostname = hostname or Settings().hostname
+        if not isinstance(fsync, Fsync):
+            raise TypeError(f"fsync is a member of Fsync, not {fsync!r}")
         layout = Layout.parse(directory)
         self._reactor: Any = reactor
         self._pool = pool or default_pool(reactor)
@@ -82,9 +86,22 @@ class MaildirBackend:
         self._mailboxes = Mailboxes(layout.root, create=create, fsync=fsync is not Fsync.NO)
         self._mailboxes.make_root()
         filer = Filer(self._mailboxes, hostname, newlines, Disk(fsync))
-        # One writes while the other waits for the disk: with more of them each has less to sync together.
-        self._lane = Lane(self._reactor, self._pool, filer.file, self._answer, threads=2, jobs=64)
-        # Large messages have threads of their own: nobody waits behind 100 MB.
+        # Where a batch is synced as one, one thread writes while the other waits for the disk; with more of them each
+        # has less to sync together. Where each file is synced by itself, more threads do more of that at a time.
+        together = fsync is Fsync.YES and can_sync_together(os.stat(layout.root).st_dev)
+        threads, jobs = (2, 64) if together else (4, 16)
+        # All files of a batch are open at a time, and the directories of all its mailboxes.
+        most = most_open()
+        self._lane = Lane(
+            self._reactor,
+            self._pool,
+            filer.file,
+            self._answer,
+            threads=threads,
+            jobs=max(1, min(jobs, most // 4)),
+            mailboxes=max(1, min(200, most // 2)),
+        )
+        # Large messages have threads of their own: no small one waits for its turn behind 100 MB.
         self._large_lane = Lane(self._reactor, self._pool, filer.file, self._answer, threads=2)
         self._waiting = 0
         self._octets = 0

@@ -84,7 +84,7 @@ class Mailboxes:
         self._root = root
         self._create = create
         self._fsync = fsync
-        self._most = _most_open() if most is None else most
+        self._most = most_open() if most is None else most
         self._open: OrderedDict[tuple[str, ...], Mailbox] = OrderedDict()
         self._lock = threading.Lock()
         # Held while directories are made: a thread that finds one there knows that it is also on disk.
@@ -206,7 +206,8 @@ def _is_there(directory: int, name: str) -> bool:
     return True
 
 
-def _most_open() -> int:
+def most_open() -> int:
+    """How many mailboxes may be held open, as the limit of open files is now."""
     # Two descriptors each, and most of the process's are for its sessions.
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST_OPEN if limit == resource.RLIM_INFINITY else max(8, min(MOST_OPEN, limit // 8))

@@ -3,8 +3,9 @@ How what was written is brought to disk: in threads only.
 
 fsync(2) waits for one file, and each costs a write of its own and a flush of the disk's cache, however many of them one
 thread makes in a row. syncfs(2) waits for all that was written to a file system, with one commit of its journal and one
-flush. For a batch of messages that is several times faster and no less durable: on Linux it waits until the data and
-the directories are on disk, and reports errors of writing since 5.8.
+flush. For a batch of messages that is several times faster and, with one fsync behind it, no less durable: on Linux it
+waits until the data and the directories are on disk and, since 5.8, reports what could not be written. What it did not
+report before 6.13 is a file system that has given up, its journal aborted or the whole of it shut down; fsync does.
 
 It also waits for what others have written there. So its time is watched: where it takes much longer than the fsyncs
 would have, these take its place for a while.
@@ -13,7 +14,6 @@ would have, these take its place for a while.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import enum
 import os
 import re
@@ -30,7 +30,13 @@ FIRST_REST, LONGEST_REST = 10.0, 640.0
 _FILE_SYSTEMS = frozenset({"ext4"})
 
 _MOUNTS = "/proc/self/mountinfo"
-_syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+try:
+    import ctypes
+
+    _syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+except (ImportError, OSError):
+    # A Python without libffi, or one that is linked as a whole.
+    _syncfs = None
 
 
 class Fsync(enum.Enum):
@@ -73,6 +79,9 @@ class _Pace:
     rest: float = FIRST_REST
 
     def was_together(self, ended: float, seconds: float, count: int) -> None:
+        if ended - seconds < self.rests_until:
+            # It began before another thread found out the same.
+            return
         if seconds <= PATIENCE + 2 * self.each * count:
             self.rest = FIRST_REST
         else:
@@ -85,7 +94,7 @@ class _Pace:
 
 class Disk:
     """
-    Used by several threads at a time, which may lose an observation of another's: no more than that.
+    Used by several threads at a time. Of the time that syncs take one may lose what another has seen, no more.
 
     :param fsync: how to wait.
     :param clock: gives seconds.
@@ -111,10 +120,15 @@ class Disk:
         if pace is None:
             together = self.fsync is Fsync.YES and can_sync_together(device)
             pace = self._paces.setdefault(device, _Pace(together))
+        if len(descriptors) == 1:
+            # Nothing to do together. It may be large, and its time says nothing of the others.
+            return _fsync(descriptors)
         began = self._clock()
         if pace.can_sync_together and began >= pace.rests_until:
             try:
                 syncfs(descriptors[0])
+                # It says whether the file system has given up, and flushes once more where there is no journal.
+                os.fsync(descriptors[0])
             except OSError:
                 # Something is not on disk: each says by itself whether it is that.
                 pass
@@ -122,16 +136,23 @@ class Disk:
                 ended = self._clock()
                 pace.was_together(ended, ended - began, len(descriptors))
                 return {}
-        if are_files and len(descriptors) > 1:
+        began = self._clock()
+        if are_files:
             _begin(descriptors)
-        errors: dict[int, OSError] = {}
-        for descriptor in descriptors:
-            try:
-                os.fsync(descriptor)
-            except OSError as error:
-                errors[descriptor] = error
+        errors = _fsync(descriptors)
         pace.was_each((self._clock() - began) / len(descriptors))
         return errors
+
+
+def _fsync(descriptors: Sequence[int]) -> dict[int, OSError]:
+    """One by one: for those that are not on disk, why."""
+    errors: dict[int, OSError] = {}
+    for descriptor in descriptors:
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            errors[descriptor] = error
+    return errors
 
 
 def _begin(descriptors: Sequence[int]) -> None:
