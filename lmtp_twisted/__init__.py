@@ -5,7 +5,7 @@ from lmtp_twisted.envelope import Envelope, Outcome, Recipient, Sender
 from lmtp_twisted.errors import DeliveryError, PermanentFailure, TemporaryFailure
 from lmtp_twisted.factory import LMTPFactory
 from lmtp_twisted.protocol import LMTPProtocol
-from lmtp_twisted.session import SessionInfo
+from lmtp_twisted.session import SessionInfo, TLSInfo
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.wire.addresses import Address
@@ -28,5 +28,6 @@ __all__ = [
     "SessionInfo",
     "Settings",
     "Spool",
+    "TLSInfo",
     "TemporaryFailure",
 ]

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from lmtp_twisted.awaiting import FAILURES, cancel, deferred_of
 from lmtp_twisted.errors import TemporaryFailure
+from lmtp_twisted.extensions.starttls import facts_of
 from lmtp_twisted.flow import HeldLineReceiver, Hold
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.verdict import CONNECTION, Question
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from lmtp_twisted.factory import LMTPFactory
 
 
+@implementer(IHandshakeListener)
 class Connection(HeldLineReceiver, TimeoutMixin):
     """
     :param factory: what it shares with the others.
@@ -102,6 +106,11 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         self.send(f"220 {self._settings.hostname} LMTP {self._settings.banner}\r\n".encode("ascii"))
         if self._settings.greeting_delay:
             self.release(Hold.GREETING)
+
+    def handshakeCompleted(self) -> None:
+        """TLS is on."""
+        self.session.tls = facts_of(self.transport)
+        self.factory.session_secured(self.session)
 
     def dataReceived(self, data: bytes) -> None:
         """Octets from the client."""

@@ -38,7 +38,7 @@ _KEYWORDS = {
     "MT-PRIORITY": {"MT-PRIORITY"},
 }
 # The parameters of capabilities that are announced in some sessions only, and not in this version.
-_NOT_ANNOUNCED = {"AUTH", "REQUIRETLS"}
+_NOT_ANNOUNCED = {"AUTH"}
 
 
 class LMTPFactory(ServerFactory):
@@ -58,6 +58,9 @@ class LMTPFactory(ServerFactory):
     :param deliverMessage: called with the message once; its result is the outcome of all recipients, or a list with
         an outcome for each.
     :param connection_policy: an :class:`~lmtp_twisted.interfaces.IConnectionPolicy`.
+    :param tls: makes the TLS connections that STARTTLS asks for: an
+        :class:`~twisted.internet.interfaces.IOpenSSLServerConnectionCreator` or a context factory, such as
+        :class:`twisted.internet.ssl.CertificateOptions`. Without it STARTTLS is neither announced nor accepted.
     :param observers: each an :class:`~lmtp_twisted.interfaces.ISessionObserver`.
     :param settings: limits, names and policies of the protocol.
     :param reactor: the clock, and where results from threads arrive; the global reactor by default.
@@ -78,6 +81,7 @@ class LMTPFactory(ServerFactory):
         deliver: RecipientCallable | None = None,
         deliverMessage: MessageCallable | None = None,
         connection_policy: Any = None,
+        tls: Any = None,
         observers: Iterable[Any] = (),
         settings: Settings | None = None,
         reactor: Any = None,
@@ -90,6 +94,7 @@ class LMTPFactory(ServerFactory):
         chosen = deliveries_of(backend, deliver, deliverMessage, reactor)
         self.backend: Any = chosen if policy is None else PolicyFirst(policy, chosen)
         self.connection_policy = connection_policy
+        self.tls = tls
         self.observers = tuple(observers)
         self.spool = spool or Spool(reactor, default_pool(reactor))
         self.outbox = Outbox(reactor)
@@ -101,7 +106,12 @@ class LMTPFactory(ServerFactory):
     def _prepare(self) -> None:
         """Bring the settings into the form in which sessions look things up."""
         settings = self.settings
-        self.lhlo_reply = encode_lines(250, [settings.hostname, *settings.capabilities()])
+        offers_tls = self.tls is not None
+        # Without TLS, and with it.
+        self.lhlo_replies = tuple(
+            encode_lines(250, [settings.hostname, *settings.capabilities(is_secure=is_secure, offers_tls=offers_tls)])
+            for is_secure in (False, True)
+        )
         # By state, then by verb.
         self.handlers: tuple[Mapping[bytes, Handler], ...] = tuple(
             {verb: self._handler(verb, state) for verb in SEQUENCE} for state in State
@@ -113,7 +123,10 @@ class LMTPFactory(ServerFactory):
         refused = set(_NOT_ANNOUNCED)
         for name in settings.disabled:
             refused |= _KEYWORDS.get(name, set())
-        self._refused_keywords = frozenset(refused)
+        self._refused_keywords = tuple(
+            frozenset(refused if is_secure and "REQUIRETLS" in settings.enabled else refused | {"REQUIRETLS"})
+            for is_secure in (False, True)
+        )
         bodies = {Body.EIGHT_BIT_MIME: {"8BITMIME"}, Body.BINARY_MIME: {"BINARYMIME"}}
         # The keyword itself belongs to either of them (RFC 6152 §2, RFC 3030 §3).
         bodies[Body.SEVEN_BIT] = {"8BITMIME", "BINARYMIME"}
@@ -121,7 +134,8 @@ class LMTPFactory(ServerFactory):
 
     def _handler(self, verb: bytes, state: State) -> Handler:
         name = verb.decode("ascii")
-        refusal = replies.DISABLED_COMMAND if name in self.settings.disabled else SEQUENCE[verb][state]
+        is_off = name in self.settings.disabled or (verb == b"STARTTLS" and self.tls is None)
+        refusal = replies.DISABLED_COMMAND if is_off else SEQUENCE[verb][state]
         # BDAT's handler reads the chunk away before it refuses.
         if refusal is not None and verb != b"BDAT":
             return _refuse_with(refusal)
@@ -134,10 +148,15 @@ class LMTPFactory(ServerFactory):
 
     # What sessions ask
 
-    def sender_refusal(self, sender: Sender) -> Reply | None:
+    def lhlo_reply(self, session: SessionInfo) -> bytes:
+        """The reply to LHLO."""
+        return self.lhlo_replies[session.tls is not None]
+
+    def sender_refusal(self, sender: Sender, session: SessionInfo) -> Reply | None:
         """What the settings have against a sender, before the application is asked."""
         parameters, limit = sender.parameters, self.settings.size_limit
-        if not self._refused_keywords.isdisjoint(parameters.keywords) or parameters.body in self._refused_bodies:
+        refused = self._refused_keywords[session.tls is not None]
+        if not refused.isdisjoint(parameters.keywords) or parameters.body in self._refused_bodies:
             return replies.UNKNOWN_PARAMETER
         if limit and parameters.size is not None and parameters.size > limit:
             return replies.TOO_LARGE
@@ -147,7 +166,7 @@ class LMTPFactory(ServerFactory):
 
     def recipient_refusal(self, recipient: Recipient, transaction: Transaction) -> Reply | None:
         """What the settings have against one more recipient, before the application is asked."""
-        if not self._refused_keywords.isdisjoint(recipient.parameters.keywords):
+        if not self._refused_keywords[False].isdisjoint(recipient.parameters.keywords):
             return replies.UNKNOWN_PARAMETER
         if not recipient.address.is_ascii and not transaction.sender.parameters.smtputf8:
             return replies.RECIPIENT_NEEDS_SMTPUTF8
@@ -172,6 +191,10 @@ class LMTPFactory(ServerFactory):
             self.sessions.add(protocol)
         self._tell("sessionStarted", protocol.session)
         return refusal
+
+    def session_secured(self, session: SessionInfo) -> None:
+        """TLS is on."""
+        self._tell("sessionSecured", session)
 
     def session_ended(self, protocol: Connection) -> None:
         """A connection is gone."""

@@ -26,13 +26,16 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import tcp, unix
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ISSLTransport
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lmtp_twisted.outbox import Outbox
+
+_log = Logger(namespace="lmtp_twisted")
 
 #: Octets that may come while the session waits, before the transport is paused.
 AHEAD = 64 * 1024
@@ -111,8 +114,8 @@ class HeldLineReceiver(LineReceiver):
                 self._depth = 0
             if self._output:
                 # A client that sends one command at a time waits for its reply, and most likely nobody else does.
-                if self._sends_at_once and (began_in_content or len(self._output) > 1):
-                    self.outbox.add(self._flush)
+                if began_in_content or len(self._output) > 1:
+                    self._leave()
                 else:
                     self._flush()
             if self._input_has_ended and not self.paused:
@@ -217,10 +220,7 @@ class HeldLineReceiver(LineReceiver):
             self.paused = False
         if not self._depth:
             if self._output:
-                if self._sends_at_once:
-                    self.outbox.add(self._flush)
-                else:
-                    self._flush()
+                self._leave()
             self.dataReceived(b"")
 
     def pauseProducing(self) -> None:
@@ -246,6 +246,45 @@ class HeldLineReceiver(LineReceiver):
             return
         self._output.append(data)
         if not self._depth:
+            self._leave()
+
+    @property
+    def has_input(self) -> bool:
+        """Whether something has come that was not run yet."""
+        return self._at < len(self._input)
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether TLS is on, or about to be."""
+        return bool(ISSLTransport.providedBy(self.transport))
+
+    @property
+    def can_start_tls(self) -> bool:
+        """Whether the transport can change to TLS."""
+        return hasattr(self.transport, "startTLS")
+
+    def start_tls(self, tls: Any) -> None:
+        """
+        Change to TLS. What was sent before goes out in the clear; what comes from now on is TLS's.
+
+        :param tls: an :class:`~twisted.internet.interfaces.IOpenSSLServerConnectionCreator` or a context factory.
+        """
+        self._flush()
+        self._sends_at_once = False
+        try:
+            self.transport.startTLS(tls)
+        except Exception:
+            # Half of the change is done, so there is no way back: the client sees its connection end.
+            _log.failure("TLS could not be started")
+            self._is_closed = self.paused = True
+            self.transport.protocol = self
+            self.transport.abortConnection()
+
+    def _leave(self) -> None:
+        """Let the output leave with that of other sessions, at the end of the reactor's turn."""
+        if self._sends_at_once:
+            self.outbox.add(self._flush)
+        else:
             self._flush()
 
     def _flush(self) -> None:
@@ -289,7 +328,8 @@ class HeldLineReceiver(LineReceiver):
             self.transport.resumeProducing()
         # A producer that is paused would keep the transport from closing.
         self.transport.unregisterProducer()
-        half_close = getattr(self.transport, "loseWriteConnection", None)
+        # Under TLS it would end the connection below it, before what TLS has yet to send.
+        half_close = None if self.is_secure else getattr(self.transport, "loseWriteConnection", None)
         if linger and half_close is not None and not self._input_has_ended:
             half_close()
             self._start_timer(LINGER)

@@ -153,7 +153,7 @@ class LMTPProtocol(Connection):
         self._abort("LHLO")
         self._enter(State.READY)
         self._bad_commands = 0
-        self.send(self.factory.lhlo_reply)
+        self.send(self.factory.lhlo_reply(self.session))
 
     def do_MAIL(self, argument: bytes) -> None:
         """RFC 5321 §4.1.1.2."""
@@ -163,7 +163,7 @@ class LMTPProtocol(Connection):
             self._refuse_path(error, argument)
             return
         if not sender.is_plain:
-            refusal = self.factory.sender_refusal(sender)
+            refusal = self.factory.sender_refusal(sender, self.session)
             if refusal is not None:
                 self.send(refusal.encoded)
                 return
@@ -300,6 +300,24 @@ class LMTPProtocol(Connection):
         self._bad(replies.NOT_LHLO)
 
     do_HELO = do_EHLO
+
+    def do_STARTTLS(self, argument: bytes) -> None:
+        """RFC 3207 §4."""
+        if argument:
+            self._bad(replies.NO_ARGUMENT)
+        elif self.is_secure:
+            self.send(replies.TLS_IS_ON.encoded)
+        elif self.has_input:
+            # It came in the clear, from whomever: none of it must run, neither before nor after the handshake.
+            self._say_and_close(replies.NOTHING_MAY_FOLLOW)
+        elif not self.can_start_tls:
+            self.send(replies.TLS_UNAVAILABLE.encoded)
+        else:
+            # What was learnt in the clear is forgotten (§4.2).
+            self.session.lhlo_name = ""
+            self._enter(State.START)
+            self._good(replies.START_TLS)
+            self.start_tls(self.factory.tls)
 
     def do_DATA(self, argument: bytes) -> None:
         """RFC 5321 §4.1.1.4."""

@@ -7,6 +7,7 @@ instead (RFC 5321 §4.1.4, RFC 2033 §4). What a handler makes of the state:
 - LHLO, where it is accepted, and RSET lead to READY (RSET stays in START before LHLO): the transaction is gone.
 - MAIL, where it is accepted, leads to SENDER; the first RCPT that is accepted leads to RECIPIENTS.
 - DATA takes the content, then all final replies are written, then the state is READY.
+- STARTTLS, where it is accepted, leads to START: all that was said before it is forgotten (RFC 3207 §4.2).
 - The first BDAT chunk leads to CHUNKS, the last one to READY as DATA does.
 
 Two things are awkward. A BDAT command is followed by octets whether we want them or not: its handler is always called,
@@ -25,6 +26,7 @@ from lmtp_twisted.wire.replies import (
     LHLO_FIRST,
     MAIL_FIRST,
     NESTED_MAIL,
+    NOT_IN_TRANSACTION,
     RCPT_FIRST,
     Reply,
 )
@@ -56,6 +58,7 @@ SEQUENCE: Mapping[bytes, _Row] = {
     b"RCPT": (LHLO_FIRST, MAIL_FIRST, None,        None,        CHUNKS_UNDER_WAY),
     b"DATA": (LHLO_FIRST, MAIL_FIRST, RCPT_FIRST,  None,        CHUNKS_UNDER_WAY),
     b"BDAT": (LHLO_FIRST, MAIL_FIRST, RCPT_FIRST,  None,        None),
+    b"STARTTLS": (LHLO_FIRST, None, NOT_IN_TRANSACTION, NOT_IN_TRANSACTION, NOT_IN_TRANSACTION),
     # Not available yet, but it has its place in the order of things (RFC 4954 §4).
     b"AUTH": (LHLO_FIRST, DISABLED_COMMAND, DISABLED_COMMAND, DISABLED_COMMAND, DISABLED_COMMAND),
     b"RSET": _ANY,

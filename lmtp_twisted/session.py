@@ -25,6 +25,21 @@ def new_session_id() -> str:
     return digits
 
 
+@attrs.frozen
+class TLSInfo:
+    """
+    The facts of a session's TLS.
+
+    :ivar version: of the protocol, such as ``TLSv1.3``.
+    :ivar cipher: the name of the cipher suite, such as ``TLS_AES_256_GCM_SHA384``.
+    :ivar peer_certificate: the client's certificate in DER, verified; ``None`` where it gave none.
+    """
+
+    version: str
+    cipher: str
+    peer_certificate: bytes | None = attrs.field(default=None, repr=False)
+
+
 @attrs.define(eq=False)
 class SessionInfo:
     """
@@ -46,7 +61,7 @@ class SessionInfo:
     host: IAddress
     id: str = attrs.field(factory=new_session_id)
     lhlo_name: str = ""
-    tls: object | None = None
+    tls: TLSInfo | None = None
     user: object | None = None
     xclient: dict[str, str] = attrs.field(factory=dict)
     xforward: dict[str, str] = attrs.field(factory=dict)

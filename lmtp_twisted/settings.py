@@ -20,13 +20,14 @@ CAN_BE_DISABLED = frozenset(
         "LIMITS",
         "DSN",
         "MT-PRIORITY",
+        "STARTTLS",
         "VRFY",
         "EXPN",
         "HELP",
     }
 )
 #: Capabilities that are announced only where the operator says so.
-CAN_BE_ENABLED = frozenset({"DSN", "MT-PRIORITY"})
+CAN_BE_ENABLED = frozenset({"DSN", "MT-PRIORITY", "REQUIRETLS"})
 
 _TAKES_WITH_IT = {"8BITMIME": {"SMTPUTF8"}, "CHUNKING": {"BINARYMIME"}}
 
@@ -87,7 +88,8 @@ class Settings:
     :ivar lenient_newlines: whether a command line may end in a bare LF.
     :ivar disabled: names of capabilities and commands that are neither announced nor accepted.
     :ivar enabled: names of capabilities to announce that are not announced by default: ``DSN`` takes over the duty to
-        report success (RFC 3461 §5.2), ``MT-PRIORITY`` promises to heed it (RFC 6710).
+        report success (RFC 3461 §5.2), ``MT-PRIORITY`` promises to heed it (RFC 6710), ``REQUIRETLS`` likewise, under
+        TLS only (RFC 8689).
     :raises ValueError: where a value makes no sense; the message names the setting.
     """
 
@@ -108,8 +110,13 @@ class Settings:
     disabled: frozenset[str] = attrs.field(default=frozenset(), converter=_disabled, validator=_one_of(CAN_BE_DISABLED))
     enabled: frozenset[str] = attrs.field(default=frozenset(), converter=_names, validator=_one_of(CAN_BE_ENABLED))
 
-    def capabilities(self) -> tuple[str, ...]:
-        """The lines of the reply to LHLO that do not depend on the session (RFC 5321 §4.1.1.1)."""
+    def capabilities(self, *, is_secure: bool = False, offers_tls: bool = False) -> tuple[str, ...]:
+        """
+        The lines of the reply to LHLO (RFC 5321 §4.1.1.1).
+
+        :param is_secure: TLS is on.
+        :param offers_tls: it can be had where it is not.
+        """
         lines = [
             "PIPELINING",
             "ENHANCEDSTATUSCODES",
@@ -119,6 +126,7 @@ class Settings:
             "BINARYMIME",
             f"SIZE {self.size_limit}",
             f"LIMITS RCPTMAX={self.max_recipients}",
-            *sorted(self.enabled),
+            *sorted(self.enabled - ({"REQUIRETLS"} if not is_secure else set())),
+            *(["STARTTLS"] if offers_tls and not is_secure else []),
         ]
         return tuple(line for line in lines if line.split()[0] not in self.disabled)

@@ -23,8 +23,15 @@ from twisted.python.util import runAsEffectiveUser
 
 from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.maildir.directories import MOST_OPEN
+from lmtp_twisted.daemon.certificate import CertificateFiles, ReloadedCertificate
 from lmtp_twisted.daemon.journal import Journal
-from lmtp_twisted.daemon.listening import ListenDescription, make_endpoint, read_description, try_to_listen
+from lmtp_twisted.daemon.listening import (
+    ListenDescription,
+    TLSEndpoint,
+    make_endpoint,
+    read_description,
+    try_to_listen,
+)
 from lmtp_twisted.daemon.logs import Log, WrittenLog
 from lmtp_twisted.daemon.options import DEFAULT_BACKEND, DEFAULT_PORT, Options, fatal, installed_version
 from lmtp_twisted.daemon.service import LMTPService
@@ -70,7 +77,8 @@ def _assemble(options: Options, reactor: Any) -> LMTPService:
     _allow_open_files(settings)
     log = _open_log(options)
     _enter_directory(options.parent)
-    endpoints = _endpoints(options, reactor)
+    certificate = _certificate(options)
+    endpoints = _endpoints(options, reactor, certificate)
     # Its threads start with the service: none survives the fork of a daemon.
     pool = ThreadPool(minthreads=0, maxthreads=THREADS, name="lmtp")
     # The service waits for them as long as it says; what hangs then must not keep the process.
@@ -80,6 +88,7 @@ def _assemble(options: Options, reactor: Any) -> LMTPService:
     factory = LMTPFactory(
         backend=_as_later(options.parent, lambda: _backend(options, context)),
         settings=settings,
+        tls=certificate,
         observers=[Journal(log)] if log.has("info") else [],
         reactor=reactor,
         spool=Spool(reactor, pool, directory),
@@ -91,6 +100,7 @@ def _assemble(options: Options, reactor: Any) -> LMTPService:
         pool=pool,
         context=context,
         log=log,
+        certificate=certificate,
         drain_timeout=options["drain-timeout"],
         facts=_facts(options, settings),
     )
@@ -167,23 +177,48 @@ def _as_later(parent: Any, look: Callable[[], T]) -> T:
     return result
 
 
-def _endpoints(options: Options, reactor: Any) -> list[Any]:
-    wanted: list[tuple[str, ListenDescription]] = []
+def _certificate(options: Options) -> ReloadedCertificate | None:
+    path = options["tls-certificate"]
+    if path is None:
+        for option in ("tls-key", "tls-client-ca", "tls-require-client", "listen-tls"):
+            if options[option]:
+                raise ValueError(f"--{option} needs --tls-certificate")
+        return None
+    if options["tls-require-client"] and options["tls-client-ca"] is None:
+        raise ValueError("--tls-require-client needs --tls-client-ca")
+    files = [
+        None if options[option] is None else os.path.abspath(options[option])
+        for option in ("tls-certificate", "tls-key", "tls-client-ca")
+    ]
+    certificate, key, client_ca = files
+    assert certificate is not None
+    try:
+        return ReloadedCertificate(
+            CertificateFiles(certificate, key or certificate, client_ca, bool(options["tls-require-client"]))
+        )
+    except ValueError as error:
+        raise ValueError(f"--tls-certificate: {error}")
+
+
+def _endpoints(options: Options, reactor: Any, tls: Any) -> list[Any]:
+    wanted: list[tuple[str, ListenDescription, bool]] = []
     number = options["port"]
-    if number is None and not options["listen"]:
+    if number is None and not options["listen"] and not options["listen-tls"]:
         number = DEFAULT_PORT
     if number is not None:
-        wanted.append((f"--port {number}", read_description(f"tcp:{number}:interface=127.0.0.1")))
+        wanted.append((f"--port {number}", read_description(f"tcp:{number}:interface=127.0.0.1"), False))
     endpoints = []
     with ExitStack() as tried:
-        for text in options["listen"]:
+        for option in ("listen", "listen-tls"):
+            for text in options[option]:
+                try:
+                    wanted.append((f"--{option} {text}", read_description(text), option == "listen-tls"))
+                except ValueError as error:
+                    raise ValueError(f"--{option} {text}: {error}")
+        for option, description, is_tls in wanted:
             try:
-                wanted.append((f"--listen {text}", read_description(text)))
-            except ValueError as error:
-                raise ValueError(f"--listen {text}: {error}")
-        for option, description in wanted:
-            try:
-                endpoints.append(make_endpoint(reactor, description))
+                endpoint = make_endpoint(reactor, description)
+                endpoints.append(TLSEndpoint(endpoint, tls) if is_tls else endpoint)
                 try_to_listen(description, tried)
             except OSError as error:
                 raise ValueError(f"{option}: {error.strerror or error}")

@@ -16,8 +16,12 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.lockfile import FilesystemLock
+from zope.interface import implementer
 
 from lmtp_twisted.daemon.options import port
 
@@ -115,6 +119,27 @@ def make_endpoint(reactor: Any, description: ListenDescription) -> Any:
         raise ValueError(str(error))
     except Exception as error:
         raise ValueError(f"not an endpoint description ({error})")
+
+
+@implementer(IStreamServerEndpoint)
+@attrs.frozen
+class TLSEndpoint:
+    """
+    TLS from the first octet, on any kind of endpoint.
+
+    :ivar endpoint: the :class:`~twisted.internet.interfaces.IStreamServerEndpoint` below it.
+    :ivar tls: makes the connections.
+    """
+
+    endpoint: Any
+    tls: Any
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen."""
+        wrapped = TLSMemoryBIOFactory(self.tls, False, protocolFactory)
+        wrapped.noisy = False
+        listening: Deferred[IListeningPort] = self.endpoint.listen(wrapped)
+        return listening
 
 
 def try_to_listen(description: ListenDescription, tried: ExitStack) -> None:

@@ -124,6 +124,7 @@ class Options(UsageOptions):
 
     optFlags = [  # noqa: RUF012  # as usage.Options has it
         ["lenient", None, "Take command lines that end in a bare LF."],
+        ["tls-require-client", None, "Refuse TLS clients without a certificate of --tls-client-ca."],
     ]
     optParameters = [  # noqa: RUF012  # as usage.Options has it
         [
@@ -142,6 +143,9 @@ class Options(UsageOptions):
         ["delivery-timeout", None, "540", "Seconds that a delivery may take."],
         ["bare-newlines", None, "keep", "Bare CR or LF in content: keep, normalise or reject."],
         ["greeting-delay", None, "0", "Seconds before the greeting; who talks earlier is sent away."],
+        ["tls-certificate", None, None, "Certificate in PEM, its chain behind it; read anew when it changes."],
+        ["tls-key", None, None, "Its key in PEM, without a passphrase. [default: in the certificate's file]"],
+        ["tls-client-ca", None, None, "In PEM, whose certificates TLS clients may have."],
         ["spool", None, None, "Directory for messages too large for memory. [default: $TMPDIR or /var/tmp]"],
         ["log-level", None, "info", "Least that is logged: debug, info, warn or error."],
         ["drain-timeout", None, "30", "Seconds that sessions get to finish when the server stops."],
@@ -151,6 +155,7 @@ class Options(UsageOptions):
         super().__init__()
         self.chosen_settings: dict[str, Any] = {}
         self["listen"] = []
+        self["listen-tls"] = []
         self["route"] = []
         self["disable"] = []
         self["enable"] = []
@@ -158,6 +163,10 @@ class Options(UsageOptions):
     def opt_listen(self, endpoint: str) -> None:
         """Listen there, such as unix:/run/lmtp.sock or tcp:2524:interface=192.0.2.1; may be given again."""
         self["listen"].append(endpoint)
+
+    def opt_listen_tls(self, endpoint: str) -> None:
+        """Listen there, with TLS from the first octet; may be given again."""
+        self["listen-tls"].append(endpoint)
 
     def opt_route(self, route: str) -> None:
         """PATTERN=BACKEND: where mail for these recipients goes, as *.example.org=null:; the first match decides."""
@@ -171,7 +180,7 @@ class Options(UsageOptions):
         self["disable"].append(name)
 
     def opt_enable(self, name: str) -> None:
-        """Announce DSN or MT-PRIORITY, which the backend must then honour; may be given again."""
+        """Announce DSN, MT-PRIORITY or, under TLS, REQUIRETLS; the backend must then honour it; may be given again."""
         self["enable"].append(name)
 
     def opt_help_backends(self) -> None:

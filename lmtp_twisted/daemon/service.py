@@ -12,12 +12,15 @@ from twisted.application.service import Service
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from lmtp_twisted.backends.context import BackendContext
+from lmtp_twisted.daemon.certificate import ReloadedCertificate
 from lmtp_twisted.daemon.logs import Log
 from lmtp_twisted.factory import LMTPFactory
 
@@ -27,6 +30,8 @@ _log = Logger(namespace="lmtp_twisted")
 _REOPEN = (signal.SIGHUP, signal.SIGUSR1)
 # Seconds that a client gets to read its last replies once the time to drain is over.
 _FAREWELL = 2.0
+#: Seconds between two looks whether the certificate has changed.
+LOOK_AFTER = 10.0
 #: Seconds that ports, backends and threads get at the least, however little sessions get: they have mail to put away.
 LEAST_PATIENCE = 5.0
 
@@ -42,6 +47,7 @@ class LMTPService(Service):
     :param pool: the threads; not started yet.
     :param context: the backends.
     :param log: the log.
+    :param certificate: is looked after while the server runs; ``None`` without TLS.
     :param drain_timeout: seconds that sessions get to finish, and backends and threads after them, these no less than
         :data:`LEAST_PATIENCE`.
     :param facts: what to say in the log at the start.
@@ -56,6 +62,7 @@ class LMTPService(Service):
         pool: ThreadPool,
         context: BackendContext,
         log: Log,
+        certificate: ReloadedCertificate | None = None,
         drain_timeout: float,
         facts: Sequence[str],
     ) -> None:
@@ -65,6 +72,8 @@ class LMTPService(Service):
         self._pool = pool
         self._context = context
         self._log = log
+        self._certificate = certificate
+        self._looking: LoopingCall | None = None
         self._drain_timeout = drain_timeout
         self.facts = facts
         self._listening: list[Deferred[Any]] = []
@@ -112,6 +121,12 @@ class LMTPService(Service):
             self.privilegedStartService()
         self._pool.start()
         self._log.start()
+        if self._certificate is not None:
+            self._looking = LoopingCall(deferToThreadPool, self._reactor, self._pool, self._certificate.look)
+            self._looking.clock = self._reactor
+            self._looking.start(LOOK_AFTER, now=False).addErrback(
+                lambda failure: _log.failure("the certificate is looked after no more", failure)
+            )
         # Also where there is nothing to reopen: by default these signals end the process, whatever it has under way.
         for number in _REOPEN:
             self._handlers[number] = signal.signal(number, self._reopen)
@@ -133,6 +148,8 @@ class LMTPService(Service):
 
     async def _stop(self) -> None:
         _log.info("stopping, sessions={count}", count=len(self.factory.sessions))
+        if self._looking is not None and self._looking.running:
+            self._looking.stop()
         for waiting in self._listening:
             waiting.cancel()
             await self._finish("closing a port", waiting.addCallback(_stop_listening))

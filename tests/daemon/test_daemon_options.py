@@ -146,7 +146,7 @@ def test_what_a_session_cannot_do_without_cannot_be_disabled(name: str) -> None:
 
 
 def test_only_what_is_off_by_default_can_be_enabled() -> None:
-    assert _complaint("--enable", "CHUNKING") == "--enable: CHUNKING is not among DSN, MT-PRIORITY"
+    assert _complaint("--enable", "CHUNKING") == "--enable: CHUNKING is not among DSN, MT-PRIORITY, REQUIRETLS"
 
 
 def test_every_option_has_help(capsys: pytest.CaptureFixture[str]) -> None:

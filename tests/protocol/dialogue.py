@@ -54,7 +54,7 @@ def server(
     :param options: arguments of the factory by their names; all others are settings.
     """
     reactor = reactor or FakeReactor()
-    names = ("policy", "deliver", "deliverMessage", "connection_policy", "observers", "spool")
+    names = ("policy", "deliver", "deliverMessage", "connection_policy", "tls", "observers", "spool")
     of_factory = {name: options.pop(name) for name in names if name in options}
     if backend is None and not {"deliver", "deliverMessage"} & of_factory.keys():
         backend = ScriptedDeliveries()
