@@ -5,6 +5,7 @@ leaves it but by LMTP to where the domain of a recipient says. So one instance s
 - ``anything@tcp-2524.example`` goes to port 2524 of 127.0.0.1, over a connection of its own;
 - ``anything@unix-NAME.example`` goes to the socket NAME in the directory for sockets;
 - with ``.kept.example`` for ``.example``, Postfix keeps the connection for the next message;
+- with ``.secure.example`` it insists on TLS, whose certificate it is does not matter;
 - ``anything@discard.example`` is thrown away: for senders whose bounces nobody reads.
 """
 
@@ -82,19 +83,21 @@ retry    unix - - n -     - error
 discard  unix - - n -     - discard
 lmtp     unix - - n -     - lmtp
 kept     unix - - n -     - lmtp -o lmtp_connection_cache_destinations=static:all
+secure   unix - - n -     - lmtp -o lmtp_tls_security_level=encrypt
+tlsmgr   unix - - n 1000? 1 tlsmgr
 anvil    unix - - n -     1 anvil
 scache   unix - - n -     1 scache
 postlog  unix-dgram n - n - 1 postlogd
 """
 
-_ROUTE = re.compile(r"(?:tcp-(?P<port>[0-9]+)|unix-(?P<socket>[0-9a-z]+))(?P<kept>\.kept)?\.example")
+_ROUTE = re.compile(r"(?:tcp-(?P<port>[0-9]+)|unix-(?P<socket>[0-9a-z]+))(?:\.(?P<service>kept|secure))?\.example")
 _ATTEMPT = re.compile(
     r" postfix/\w+\[\d+\]: \w+: to=<(?P<recipient>[^>]*)>, relay=(?P<relay>[^,]+), .*"
     r"dsn=(?P<dsn>[\d.]+), status=(?P<status>\w+) "
     r"\((?:host \S+ said: )?(?P<reply>.*?)(?: \(in reply to (?P<command>.*)\))?\)"
 )
 
-_COMPLAINT = re.compile(r" postfix/(?:lmtp|kept)\[\d+\]: (?:.*: )?(?:warning|error|fatal|panic): ")
+_COMPLAINT = re.compile(r" postfix/(?:lmtp|kept|secure)\[\d+\]: (?:.*: )?(?:warning|error|fatal|panic): ")
 
 
 @attrs.frozen
@@ -241,15 +244,16 @@ class Postfix:
         assert ended.status == 0, ended
 
 
-def domain_of(where: int | Path, *, kept: bool = False) -> str:
+def domain_of(where: int | Path, *, kept: bool = False, secure: bool = False) -> str:
     """
     The domain whose mail Postfix hands to a server.
 
     :param where: its port, or its socket in the directory for sockets.
     :param kept: whether the connection is kept for the next message.
+    :param secure: whether TLS is used.
     """
     name = f"unix-{where.name}" if isinstance(where, Path) else f"tcp-{where}"
-    return f"{name}{'.kept' if kept else ''}.example"
+    return f"{name}{'.kept' if kept else '.secure' if secure else ''}.example"
 
 
 class _Routes(NetstringReceiver):
@@ -268,7 +272,7 @@ class _Routes(NetstringReceiver):
         elif route is None:
             self.sendString(b"NOTFOUND ")
         else:
-            service = "kept" if route["kept"] else "lmtp"
+            service = route["service"] or "lmtp"
             place = f"inet:127.0.0.1:{route['port']}" if route["port"] else f"unix:{self._sockets}/{route['socket']}"
             self.sendString(f"OK {service}:{place}".encode())
 

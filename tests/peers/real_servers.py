@@ -96,10 +96,10 @@ async def start_server(where: int | Path, backend: Any = None, **options: Any) -
     """
     :param where: a port of 127.0.0.1, 0 for any free one; or the path of a socket, which all users may connect to.
     :param backend: as the factory takes it.
-    :param options: ``deliver`` and ``deliverMessage`` as the factory takes them; all others are settings.
+    :param options: ``deliver``, ``deliverMessage`` and ``tls`` as the factory takes them; all others are settings.
     """
     sessions = Sessions()
-    of_factory = {name: options.pop(name) for name in ("deliver", "deliverMessage") if name in options}
+    of_factory = {name: options.pop(name) for name in ("deliver", "deliverMessage", "tls") if name in options}
     factory = LMTPFactory(
         backend, settings=Settings(**{"hostname": HOSTNAME, **options}), observers=[sessions], **of_factory
     )
