@@ -320,6 +320,7 @@ class HeldLineReceiver(LineReceiver):
             return
         if self._output:
             self._flush()
+        self.outbox.discard(self._flush)
         self._is_closed = True
         self.paused = True
         self.clearLineBuffer()
@@ -354,6 +355,7 @@ class HeldLineReceiver(LineReceiver):
         self.paused = True
         self.clearLineBuffer()
         self._output.clear()
+        self.outbox.discard(self._flush)
         self._stop_timer()
 
     def _start_timer(self, seconds: float) -> None:

@@ -39,6 +39,13 @@ class Outbox:
             self._call.reset(0)
         self._waiting.append(flush)
 
+    def discard(self, flush: Callable[[], None]) -> None:
+        """It need not be called any more."""
+        if flush in self._waiting:
+            self._waiting = [other for other in self._waiting if other != flush]
+            if not self._waiting:
+                self._call.cancel()
+
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         for flush in waiting:

@@ -64,6 +64,13 @@ class Disk:
         """Do something before the next such call."""
         self._actions.append((name, where, action))
 
+    def opened(self, descriptor: str) -> str:
+        """What a descriptor of ours is of; empty where it is none any more."""
+        try:
+            return self._readlink(f"/proc/self/fd/{descriptor}")
+        except OSError:
+            return ""
+
     def _path(self, of: Any, directory: int | None) -> str:
         if isinstance(of, int):
             path = self._readlink(f"/proc/self/fd/{of}")

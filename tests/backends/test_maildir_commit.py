@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import mailbox
 import os
 import re
@@ -477,3 +478,20 @@ def test_no_recipient_gets_a_file_outside_the_root(local: str, domain: str) -> N
         found = [path for path in Path(directory).rglob("*") if path.is_file()]
         assert [path.relative_to(root).parts[:-1] for path in found] == [(*names, "new")]
         assert len(names) == 2
+
+
+def test_what_failed_keeps_no_directory_open(tmp_path: Path, receive: Receive, disk: Any) -> None:
+    """A traceback in a cycle of references would, until the next collection of garbage."""
+    gc.collect()
+    gc.disable()
+    try:
+        disk.fail("fsync", "a/tmp/", errno.EIO)
+        one = filer(tmp_path)
+        filing = job(receive("a@x", "b@x"))
+        one.file([filing])
+        assert filing.errors
+        one.mailboxes.close()
+        del one, filing
+        assert not [path for path in map(disk.opened, os.listdir("/proc/self/fd")) if path.startswith(str(tmp_path))]
+    finally:
+        gc.enable()

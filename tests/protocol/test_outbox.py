@@ -55,3 +55,20 @@ def test_a_clock_that_is_set_back_holds_nobody_up() -> None:
     outbox.add(partial(sent.append, "after"))
     clock.advance(0)
     assert sent == ["before", "after"]
+
+
+def test_a_session_that_is_over_leaves_nothing_behind() -> None:
+    clock = Clock()
+    sent: list[str] = []
+    outbox = Outbox(clock)
+    over, stays = partial(sent.append, "over"), partial(sent.append, "stays")
+    outbox.discard(over)
+    outbox.add(over)
+    outbox.discard(over)
+    assert clock.getDelayedCalls() == []
+    outbox.add(over)
+    outbox.add(stays)
+    outbox.add(over)
+    outbox.discard(over)
+    clock.advance(0)
+    assert sent == ["stays"]

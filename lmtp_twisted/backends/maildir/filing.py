@@ -221,6 +221,10 @@ class Filing:
 
     def finish(self) -> None:
         """Say what was filed, and leave nothing in ``tmp``."""
+        for error in self._job.errors.values():
+            if isinstance(error, OSError):
+                # It says all by itself, and its traceback would keep directories open until the next collection.
+                error.__traceback__ = error.__context__ = None
         self._job.filed.update(self.placed)
         while self._files:
             self._remove(self._files.pop())
