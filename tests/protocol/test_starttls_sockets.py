@@ -138,6 +138,17 @@ def in_thread(port: int, talk: Callable[[Talk], Any]) -> Deferred[Any]:
     return deferToThread(run)
 
 
+def nothing_after_starttls(client: Talk) -> bytes:
+    """A client that asks for TLS and then says nothing. Returns what it hears."""
+    client.reply()
+    client.say("LHLO c")
+    client.say("STARTTLS")
+    try:
+        return client.socket.recv(65536)
+    except ConnectionResetError:
+        return b""
+
+
 def first(lines: list[str]) -> str:
     return lines[0][:9]
 
@@ -297,16 +308,7 @@ async def test_a_handshake_that_does_not_come_ends_like_silence(server: Server) 
     """RFC 5321 §4.5.3.2.7: no session waits for ever."""
     port = await server.listen(idle_timeout=0.3, write_timeout=0.3)
 
-    def talk(client: Talk) -> bytes:
-        client.reply()
-        client.say("LHLO c")
-        client.say("STARTTLS")
-        try:
-            return client.socket.recv(65536)
-        except ConnectionResetError:
-            return b""
-
-    assert await in_thread(port, talk) == b""
+    assert await in_thread(port, nothing_after_starttls) == b""
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -322,16 +324,7 @@ async def test_where_tls_cannot_be_started_the_connection_ends_and_nothing_else(
     """The 220 is out: what the client sends next is TLS, and must not be taken for commands."""
     port = await server.listen(tls=Broken())
 
-    def talk(client: Talk) -> bytes:
-        client.reply()
-        client.say("LHLO c")
-        client.say("STARTTLS")
-        try:
-            return client.socket.recv(65536)
-        except ConnectionResetError:
-            return b""
-
-    assert await in_thread(port, talk) == b""
+    assert await in_thread(port, nothing_after_starttls) == b""
     (event,) = logged.take()
     assert event["log_failure"].check(RuntimeError)
 
