@@ -95,7 +95,8 @@ class _Server:
                 # "exec", so that the signal reaches the program and not a shell.
                 ["sh", "-c", f"exec {text}"],
                 cwd=directory,
-                env=environment,
+                # What it was doing is printed where it is ended by SIGABRT.
+                env={**environment, "PYTHONFAULTHANDLER": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -105,10 +106,16 @@ class _Server:
         until = time.monotonic() + PATIENCE
         for address in self.addresses:
             while not _is_there(address):
-                printed = self._output.read_text("utf-8")
-                assert self._process.poll() is None, f"{self._place}: the server ended at once:\n{printed}"
-                assert time.monotonic() < until, f"{self._place}: nobody greets on {address}:\n{printed}"
+                assert self._process.poll() is None, f"{self._place}: the server ended at once:\n{self._printed}"
+                if time.monotonic() > until:
+                    self._process.send_signal(signal.SIGABRT)
+                    self._process.wait(PATIENCE)
+                    raise AssertionError(f"{self._place}: nobody greets on {address}:\n{self._printed}")
                 time.sleep(0.02)
+
+    @property
+    def _printed(self) -> str:
+        return self._output.read_text("utf-8")
 
     def kill(self) -> None:
         """End it, whatever it is doing."""
@@ -122,7 +129,7 @@ class _Server:
             status = self._process.wait(PATIENCE)
         finally:
             self.kill()
-        printed = self._output.read_text("utf-8")
+        printed = self._printed
         # twistd ends by the signal that it got, once it has done all that is to be done.
         assert status in (0, -signal.SIGINT), f"{self._place}: the server ended with {status}:\n{printed}"
         assert "Traceback" not in printed or "Traceback" in "".join(self.expected), f"{self._place}:\n{printed}"
