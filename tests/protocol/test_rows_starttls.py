@@ -10,16 +10,9 @@ from dialogue import Client, codes, connected, greeted, server, with_recipients,
 from lmtp_twisted.testing import ScriptedDeliveries
 
 
-def client_of(backend: Any = None, **settings: Any) -> Client:
-    """A client that has said LHLO to a server that has a certificate."""
-    client = Client(server(backend, tls=object(), **settings))
-    assert client.say("LHLO client.example")[-1].startswith("250 ")
-    return client
-
-
 def test_it_is_announced_where_there_is_a_certificate() -> None:
     """RFC 3207 §3."""
-    client = client_of()
+    client = greeted(tls=object())
     assert "STARTTLS" in [line[4:] for line in client.say("LHLO client.example")]
 
 
@@ -40,7 +33,7 @@ def test_it_comes_after_lhlo() -> None:
 
 def test_it_takes_no_argument() -> None:
     """RFC 3207 §4."""
-    assert codes(client_of().say("STARTTLS now")) == ["501 5.5.4"]
+    assert codes(greeted(tls=object()).say("STARTTLS now")) == ["501 5.5.4"]
 
 
 @pytest.mark.parametrize("begun", [with_sender, with_recipients])
@@ -60,7 +53,7 @@ def test_between_chunks_neither() -> None:
 
 def test_where_the_transport_cannot_it_is_said_and_the_session_goes_on() -> None:
     """RFC 3207 §4: 454."""
-    client = client_of()
+    client = greeted(tls=object())
     assert codes(client.say("STARTTLS")) == ["454 4.7.0"]
     assert codes(client.say("MAIL FROM:<a@example.net>")) == ["250 2.1.0"]
 
@@ -78,7 +71,7 @@ def test_where_the_transport_cannot_it_is_said_and_the_session_goes_on() -> None
 def test_what_comes_behind_it_in_the_clear_is_never_run(tail: bytes) -> None:
     """RFC 3207 §4, and what has been done to those who ran it after the handshake (CVE-2011-0411)."""
     deliveries = ScriptedDeliveries()
-    client = client_of(deliveries)
+    client = greeted(deliveries, tls=object())
     assert codes(client.send(b"STARTTLS\r\n" + tail)) == ["503 5.5.1"]
     assert client.is_closed
     assert deliveries.messages == []
