@@ -20,6 +20,7 @@ from lmtp_twisted.awaiting import FAILURES, cancel, deferred_of
 from lmtp_twisted.errors import TemporaryFailure
 from lmtp_twisted.extensions.starttls import facts_of
 from lmtp_twisted.flow import HeldLineReceiver, Hold
+from lmtp_twisted.limits import Limit
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.verdict import CONNECTION, Question
 from lmtp_twisted.wire import replies
@@ -42,21 +43,27 @@ class Connection(HeldLineReceiver, TimeoutMixin):
     session: SessionInfo
 
     _greeting: Any = None
+    _begins_with_handshake = False
     _answer: Deferred[Any] | None = None
     _answer_timer: Any = None
-    _is_shutting_down = False
+    # What is said to whatever comes next, where we want to end the session.
+    _last_word: Reply | None = None
+    _session_timer: Any = None
 
     def __init__(self, factory: LMTPFactory) -> None:
         super().__init__()
         self.factory = factory
         self.clock = factory.reactor
         self.outbox = factory.outbox
-        self.write_timeout = factory.settings.write_timeout
-        self._settings = factory.settings
         self._patience = 0.0
         self._last_heard = 0.0
         # Final replies are owed: until they are sent, nothing but a lost connection ends the session.
         self._is_past_the_dot = False
+
+    @property
+    def write_timeout(self) -> float:
+        """Seconds that a client may leave our output unread."""
+        return self.factory.settings.write_timeout
 
     def callLater(self, period: float, func: Callable[[], None]) -> Any:
         """For :class:`~twisted.protocols.policies.TimeoutMixin`."""
@@ -72,52 +79,65 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         transport = self.transport
         if hasattr(transport, "setTcpNoDelay"):
             transport.setTcpNoDelay(True)
-        self.session = SessionInfo(transport.getPeer(), transport.getHost())
-        self._wait_for_client(self._settings.idle_timeout)
-        refusal = self.factory.session_started(self)
-        if refusal is not None:
+        self.session = self.factory.new_session(transport)
+        self._wait_for_client(self.factory.settings.idle_timeout)
+        limit = self.factory.session_started(self)
+        if limit is not None:
             # Without lingering: there may be any number of these.
-            self.send(refusal.encoded)
+            self.send(limit.encoded)
             self.close()
             return
-        if self._settings.greeting_delay:
+        settings = self.factory.settings
+        if settings.session_timeout:
+            self._session_timer = self.clock.callLater(settings.session_timeout, self._session_takes_too_long)
+        if settings.greeting_delay:
             self.hold(Hold.GREETING)
+        # Where TLS comes first, what the client shows there is for the policy to see.
+        if self.is_secure:
+            self._begins_with_handshake = True
+        else:
+            self._ask_policy()
+
+    def _ask_policy(self) -> None:
         policy = self.factory.connection_policy
         if policy is None:
             self._connection_validated(CONNECTION.accepted)
-        else:
-            try:
-                answer = policy.validateConnection(self.session)
-                waiting = deferred_of(answer)
-            except FAILURES:
-                answer, waiting = Failure(), None
-            self._go_on(CONNECTION, answer, waiting, self._connection_validated)
+            return
+        try:
+            answer = policy.validateConnection(self.session)
+            waiting = deferred_of(answer)
+        except FAILURES:
+            answer, waiting = Failure(), None
+        self._go_on(CONNECTION, answer, waiting, self._connection_validated)
 
     def _connection_validated(self, verdict: Reply) -> None:
         if not verdict.is_positive:
             temporary = verdict.code < 500
             self._say_and_close(Reply(421 if temporary else 554, verdict.enhanced, verdict.text or "Not welcome"))
-        elif self._settings.greeting_delay:
-            self._greeting = self.clock.callLater(self._settings.greeting_delay, self._greet)
+        elif Hold.GREETING in self._holds:
+            self._greeting = self.clock.callLater(self.factory.settings.greeting_delay, self._greet)
         else:
             self._greet()
 
     def _greet(self) -> None:
-        self.send(f"220 {self._settings.hostname} LMTP {self._settings.banner}\r\n".encode("ascii"))
-        if self._settings.greeting_delay:
+        self.send(f"220 {self.factory.settings.hostname} LMTP {self.factory.settings.banner}\r\n".encode("ascii"))
+        if Hold.GREETING in self._holds:
             self.release(Hold.GREETING)
 
     def handshakeCompleted(self) -> None:
         """TLS is on."""
         self.session.tls = facts_of(self.transport)
         self.factory.session_secured(self.session)
+        if self._begins_with_handshake:
+            self._begins_with_handshake = False
+            self._ask_policy()
 
     def dataReceived(self, data: bytes) -> None:
         """Octets from the client."""
         if data and not self._is_closed:
             self._last_heard = self.clock.seconds()
             if self._holds and Hold.GREETING in self._holds:
-                self._say_and_close(replies.EARLY_TALKER)
+                self._end_for(Limit.EARLY_TALKER)
         super().dataReceived(data)
 
     def release(self, reason: Hold, then: Callable[[], None] | None = None) -> None:
@@ -127,22 +147,24 @@ class Connection(HeldLineReceiver, TimeoutMixin):
 
     def close(self, *, linger: bool = False) -> None:
         """Say nothing more of ourselves."""
-        self.setTimeout(None)
-        if self._greeting is not None and self._greeting.active():
-            self._greeting.cancel()
+        self._forget_timers()
         super().close(linger=linger)
+
+    def _forget_timers(self) -> None:
+        self.setTimeout(None)
+        for timer in (self._greeting, self._session_timer):
+            if timer is not None and timer.active():
+                timer.cancel()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Ask and wait for nothing any more."""
         super().connectionLost(reason)
-        if self._greeting is not None and self._greeting.active():
-            self._greeting.cancel()
         answer = self._answer
         if answer is not None:
             self._forget_answer()
             cancel(answer)
         self._abandon()
-        self.setTimeout(None)
+        self._forget_timers()
         self.factory.session_ended(self)
 
     def timeoutConnection(self) -> None:
@@ -150,8 +172,19 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         left = self._patience if self._holds else self._last_heard + self._patience - self.clock.seconds()
         if left > 0:
             self.setTimeout(left)
+        elif self._last_word is not None:
+            self._say_and_close(self._last_word)
         else:
-            self._say_and_close(replies.SHUTTING_DOWN if self._is_shutting_down else replies.IDLE)
+            self._end_for(Limit.IDLE)
+
+    def _session_takes_too_long(self) -> None:
+        self.factory.limit_reached(self.session, Limit.SESSION_TIME)
+        self.shut_down(replies.SESSION_TOO_LONG)
+
+    def _give_up(self) -> None:
+        if not self._is_closed:
+            self.factory.limit_reached(self.session, Limit.UNREAD_REPLIES)
+        super()._give_up()
 
     def _wait_for_client(self, seconds: float) -> None:
         """From now on the client may be silent for so long."""
@@ -159,14 +192,16 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         self.resetTimeout()
         self.setTimeout(seconds)
 
-    def shut_down(self) -> None:
+    def shut_down(self, last_word: Reply = replies.SHUTTING_DOWN) -> None:
         """
-        The server is going down: say goodbye now; or, where final replies are owed, at the next command after them
+        The session has to end: say goodbye now; or, where final replies are owed, at the next command after them
         (RFC 5321 §3.8).
+
+        :param last_word: why, a 421.
         """
-        self._is_shutting_down = True
+        self._last_word = last_word
         if not self._is_past_the_dot:
-            self._say_and_close(replies.SHUTTING_DOWN)
+            self._say_and_close(last_word)
 
     def finish_now(self) -> None:
         """
@@ -178,6 +213,12 @@ class Connection(HeldLineReceiver, TimeoutMixin):
     def _abandon(self) -> None:
         """The connection is lost: give up what the session has under way."""
         raise NotImplementedError
+
+    def _end_for(self, limit: Limit) -> None:
+        """The client has reached a limit that ends the session."""
+        self.factory.limit_reached(self.session, limit)
+        assert limit.reply is not None
+        self._say_and_close(limit.reply)
 
     def _say_and_close(self, reply: Reply) -> None:
         self.send(reply.encoded)
@@ -232,7 +273,7 @@ class Connection(HeldLineReceiver, TimeoutMixin):
 
         self.hold(Hold.ANSWER)
         self._answer = waiting
-        self._answer_timer = self.clock.callLater(self._settings.delivery_timeout, too_late)
+        self._answer_timer = self.clock.callLater(self.factory.settings.delivery_timeout, too_late)
         waiting.addBoth(answered)
 
     def _forget_answer(self) -> None:

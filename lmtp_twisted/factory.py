@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
+from twisted.cred.portal import Portal
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
@@ -13,32 +17,29 @@ from twisted.logger import Logger
 from lmtp_twisted.callables import MessageCallable, RecipientCallable, deliveries_of
 from lmtp_twisted.connection import Connection
 from lmtp_twisted.envelope import Recipient, Sender
+from lmtp_twisted.extensions.peer_credentials import credentials_of
+from lmtp_twisted.limits import Limit
+from lmtp_twisted.offer import Offers
 from lmtp_twisted.outbox import Outbox
 from lmtp_twisted.policy import PolicyFirst
 from lmtp_twisted.protocol import LMTPProtocol
-from lmtp_twisted.sequence import SEQUENCE, State
-from lmtp_twisted.session import SessionInfo
+from lmtp_twisted.sequence import LEAD_TO_AUTH, NEED_AUTH, SEQUENCE, State
+from lmtp_twisted.session import Link, SessionInfo
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import default_pool
 from lmtp_twisted.transaction import Transaction
+from lmtp_twisted.trust import ip_of
 from lmtp_twisted.wire import replies
 from lmtp_twisted.wire.parameters import Body
-from lmtp_twisted.wire.replies import Reply, encode_lines
+from lmtp_twisted.wire.replies import Reply
 
 _log = Logger(namespace="lmtp_twisted")
 
 Handler = Callable[[Any, bytes], None]
 
-# The parameters of MAIL and RCPT that go with a capability, and are refused where it is switched off.
-_KEYWORDS = {
-    "SIZE": {"SIZE"},
-    "SMTPUTF8": {"SMTPUTF8"},
-    "DSN": {"RET", "ENVID", "NOTIFY", "ORCPT"},
-    "MT-PRIORITY": {"MT-PRIORITY"},
-}
-# The parameters of capabilities that are announced in some sessions only, and not in this version.
-_NOT_ANNOUNCED = {"AUTH"}
+# Verbs that HELP does not name: not LMTP's, or for few.
+_NO_HELP = frozenset({b"EHLO", b"HELO", b"EXPN", b"XCLIENT", b"XFORWARD"})
 
 
 class LMTPFactory(ServerFactory):
@@ -61,11 +62,15 @@ class LMTPFactory(ServerFactory):
     :param tls: makes the TLS connections that STARTTLS asks for: an
         :class:`~twisted.internet.interfaces.IOpenSSLServerConnectionCreator` or a context factory, such as
         :class:`twisted.internet.ssl.CertificateOptions`. Without it STARTTLS is neither announced nor accepted.
+    :param portal: a :class:`twisted.cred.portal.Portal` for AUTH. Its realm is asked for an
+        :class:`~lmtp_twisted.interfaces.ILMTPDeliveryFactory`, with the :class:`~lmtp_twisted.session.SessionInfo` as
+        the mind; its checkers decide which mechanisms there are. Without it AUTH is neither announced nor accepted.
     :param observers: each an :class:`~lmtp_twisted.interfaces.ISessionObserver`.
     :param settings: limits, names and policies of the protocol.
     :param reactor: the clock, and where results from threads arrive; the global reactor by default.
     :param spool: where large messages lie while they are received; by default the system's temporary directory.
     :raises TypeError: where none or more than one of the three is given.
+    :raises ValueError: where the settings require AUTH, and there is no portal or it is disabled.
 
     :ivar sessions: the sessions of now, without those that were turned away.
     """
@@ -82,6 +87,7 @@ class LMTPFactory(ServerFactory):
         deliverMessage: MessageCallable | None = None,
         connection_policy: Any = None,
         tls: Any = None,
+        portal: Portal | None = None,
         observers: Iterable[Any] = (),
         settings: Settings | None = None,
         reactor: Any = None,
@@ -92,13 +98,19 @@ class LMTPFactory(ServerFactory):
         self.reactor: Any = reactor
         self.settings = settings or Settings()
         chosen = deliveries_of(backend, deliver, deliverMessage, reactor)
-        self.backend: Any = chosen if policy is None else PolicyFirst(policy, chosen)
+        self._policy = policy
+        self.backend = self.behind_policy(chosen)
         self.connection_policy = connection_policy
         self.tls = tls
+        # AUTH is neither announced nor called where there is none.
+        self.portal: Any = portal
         self.observers = tuple(observers)
         self.spool = spool or Spool(reactor, default_pool(reactor))
         self.outbox = Outbox(reactor)
         self.sessions: set[Connection] = set()
+        # Where they are counted: the sessions of each peer, and whose each session is.
+        self._peers: Counter[str] = Counter()
+        self._peer_of: dict[Connection, str] = {}
         self._drained: list[Deferred[None]] = []
         self._is_draining = False
         self._prepare()
@@ -106,41 +118,61 @@ class LMTPFactory(ServerFactory):
     def _prepare(self) -> None:
         """Bring the settings into the form in which sessions look things up."""
         settings = self.settings
-        offers_tls = self.tls is not None
-        # Without TLS, and with it.
-        self.lhlo_replies = tuple(
-            encode_lines(250, [settings.hostname, *settings.capabilities(is_secure=is_secure, offers_tls=offers_tls)])
-            for is_secure in (False, True)
-        )
-        # By state, then by verb.
-        self.handlers: tuple[Mapping[bytes, Handler], ...] = tuple(
-            {verb: self._handler(verb, state) for verb in SEQUENCE} for state in State
-        )
-        self.chunk_refusals = {
-            state: replies.DISABLED_COMMAND if "CHUNKING" in settings.disabled else SEQUENCE[b"BDAT"][state]
-            for state in State
-        }
-        refused = set(_NOT_ANNOUNCED)
-        for name in settings.disabled:
-            refused |= _KEYWORDS.get(name, set())
-        self._refused_keywords = tuple(
-            frozenset(refused if is_secure and "REQUIRETLS" in settings.enabled else refused | {"REQUIRETLS"})
-            for is_secure in (False, True)
-        )
+        if settings.auth_required and (self.portal is None or "AUTH" in settings.disabled):
+            raise ValueError("AUTH is required, so a portal is needed and it cannot be disabled")
+        interfaces = () if self.portal is None else self.portal.listCredentialsInterfaces()
+        self.offers = Offers(settings, self.tls is not None, interfaces)
+        # By state, then by verb; and the same for those who have to authenticate first, and for those who have to go.
+        self.handlers = self._tables(self._handler)
+        self.locked_handlers = self._tables(self._locked_handler)
+        self.farewell_handlers = (MappingProxyType({b"QUIT": self.protocol.do_QUIT}),) * len(State)
+        verbs = (verb.decode("ascii") for verb in SEQUENCE if verb not in _NO_HELP and not self._is_off(verb))
+        self.help = Reply(214, "2.0.0", f"This is LMTP, RFC 2033: {' '.join(verbs)}")
         bodies = {Body.EIGHT_BIT_MIME: {"8BITMIME"}, Body.BINARY_MIME: {"BINARYMIME"}}
         # The keyword itself belongs to either of them (RFC 6152 §2, RFC 3030 §3).
         bodies[Body.SEVEN_BIT] = {"8BITMIME", "BINARYMIME"}
         self._refused_bodies = frozenset(body for body, names in bodies.items() if names <= settings.disabled)
 
-    def _handler(self, verb: bytes, state: State) -> Handler:
-        name = verb.decode("ascii")
-        is_off = name in self.settings.disabled or (verb == b"STARTTLS" and self.tls is None)
-        refusal = replies.DISABLED_COMMAND if is_off else SEQUENCE[verb][state]
+    def _tables(self, handler: Callable[[bytes, State], Handler]) -> tuple[Mapping[bytes, Handler], ...]:
+        return tuple(MappingProxyType({verb: handler(verb, state) for verb in SEQUENCE}) for state in State)
+
+    def _is_off(self, verb: bytes) -> bool:
+        needed = {b"STARTTLS": self.tls, b"AUTH": self.portal}
+        # CHUNKING is what BDAT belongs to.
+        name = "CHUNKING" if verb == b"BDAT" else verb.decode("ascii")
+        return name in self.settings.disabled or (verb in needed and needed[verb] is None)
+
+    def _refusal(self, verb: bytes, state: State, is_locked: bool) -> Reply | None:
+        """The reply that is given instead of calling the verb's handler."""
+        if self._is_off(verb):
+            # AUTH has its place in the order of things even where there is none (RFC 4954 §4).
+            return replies.LHLO_FIRST if verb == b"AUTH" and state is State.START else replies.DISABLED_COMMAND
+        refusal = SEQUENCE[verb][state]
+        if is_locked and verb in NEED_AUTH and (refusal is None or state is not State.START):
+            return replies.AUTH_REQUIRED
+        return refusal
+
+    def _handler(self, verb: bytes, state: State, is_locked: bool = False) -> Handler:
+        refusal = self._refusal(verb, state, is_locked)
         # BDAT's handler reads the chunk away before it refuses.
         if refusal is not None and verb != b"BDAT":
             return _refuse_with(refusal)
-        handler: Handler = getattr(self.protocol, f"do_{name}")
+        handler: Handler = getattr(self.protocol, f"do_{verb.decode('ascii')}")
         return handler
+
+    def _locked_handler(self, verb: bytes, state: State) -> Handler:
+        handler = self._handler(verb, state, True)
+        if verb in LEAD_TO_AUTH:
+            return handler
+        return lambda protocol, argument: protocol.refuse_unauthenticated(handler, argument)
+
+    def chunk_refusal(self, state: State, *, is_locked: bool) -> Reply | None:
+        """The reply to a BDAT whose octets have been read away; ``None`` where it is taken."""
+        return self._refusal(b"BDAT", state, is_locked)
+
+    def behind_policy(self, backend: Any) -> Any:
+        """A backend, or the avatar that takes its place, as sessions ask it: after the policy."""
+        return backend if self._policy is None else PolicyFirst(self._policy, backend)
 
     def buildProtocol(self, addr: IAddress | None) -> LMTPProtocol:  # type: ignore[override]  # made with its factory
         """A new session."""
@@ -148,33 +180,47 @@ class LMTPFactory(ServerFactory):
 
     # What sessions ask
 
-    def lhlo_reply(self, session: SessionInfo) -> bytes:
-        """The reply to LHLO."""
-        return self.lhlo_replies[session.tls is not None]
-
-    def sender_refusal(self, sender: Sender, session: SessionInfo) -> Reply | None:
+    def sender_refusal(self, sender: Sender, protocol: Any) -> Reply | None:
         """What the settings have against a sender, before the application is asked."""
         parameters, limit = sender.parameters, self.settings.size_limit
-        refused = self._refused_keywords[session.tls is not None]
-        if not refused.isdisjoint(parameters.keywords) or parameters.body in self._refused_bodies:
+        offer = protocol.offer
+        if not offer.refused_keywords.isdisjoint(parameters.keywords) or parameters.body in self._refused_bodies:
             return replies.UNKNOWN_PARAMETER
         if limit and parameters.size is not None and parameters.size > limit:
+            self.limit_reached(protocol.session, Limit.MESSAGE_SIZE)
             return replies.TOO_LARGE
         if not parameters.smtputf8 and sender.address is not None and not sender.address.is_ascii:
             return replies.SENDER_NEEDS_SMTPUTF8
         return None
 
-    def recipient_refusal(self, recipient: Recipient, transaction: Transaction) -> Reply | None:
+    def recipient_refusal(self, recipient: Recipient, protocol: Any, transaction: Transaction) -> Reply | None:
         """What the settings have against one more recipient, before the application is asked."""
-        if not self._refused_keywords[False].isdisjoint(recipient.parameters.keywords):
+        if not protocol.offer.refused_keywords.isdisjoint(recipient.parameters.keywords):
             return replies.UNKNOWN_PARAMETER
         if not recipient.address.is_ascii and not transaction.sender.parameters.smtputf8:
             return replies.RECIPIENT_NEEDS_SMTPUTF8
         if len(transaction.accepted) >= self.settings.max_recipients:
+            self.limit_reached(protocol.session, Limit.RECIPIENTS)
             return replies.TOO_MANY_RECIPIENTS
         return None
 
     # What sessions tell
+
+    def new_session(self, transport: Any) -> SessionInfo:
+        """What is known of a client when its connection was made."""
+        peer = transport.getPeer()
+        if isinstance(peer, UNIXAddress):
+            link = Link.UNIX
+        else:
+            address = ip_of(peer)
+            link = Link.LOOPBACK if address is not None and address.is_loopback else Link.NETWORK
+        return SessionInfo(
+            peer,
+            transport.getHost(),
+            link=link,
+            credentials=credentials_of(transport),
+            is_trusted=self.settings.trusted.covers(peer),
+        )
 
     def session_started(self, protocol: Connection) -> Reply | None:
         """
@@ -182,23 +228,47 @@ class LMTPFactory(ServerFactory):
 
         :returns: the reply with which it is refused, or ``None``.
         """
-        refusal = None
+        session, settings, limit = protocol.session, self.settings, None
+        peer = session.peer_name if settings.max_sessions_per_peer else ""
+        if len(self.sessions) >= settings.max_sessions:
+            limit = Limit.SESSIONS
+        elif settings.max_sessions_per_peer and self._peers[peer] >= settings.max_sessions_per_peer:
+            limit = Limit.SESSIONS_OF_PEER
+        elif session.credentials is not None and not settings.lets_in(session.credentials):
+            limit = Limit.PEER_CREDENTIALS
+        self._tell("sessionStarted", session)
         if self._is_draining:
-            refusal = replies.SHUTTING_DOWN
-        elif len(self.sessions) >= self.settings.max_sessions:
-            refusal = replies.TOO_MANY_SESSIONS
-        if refusal is None:
-            self.sessions.add(protocol)
-        self._tell("sessionStarted", protocol.session)
-        return refusal
+            return replies.SHUTTING_DOWN
+        if limit is not None:
+            self.limit_reached(session, limit)
+            return limit.reply
+        self.sessions.add(protocol)
+        if settings.max_sessions_per_peer:
+            # What the peer is called may change later.
+            self._peer_of[protocol] = peer
+            self._peers[peer] += 1
+        return None
 
     def session_secured(self, session: SessionInfo) -> None:
         """TLS is on."""
         self._tell("sessionSecured", session)
 
+    def session_authenticated(self, session: SessionInfo) -> None:
+        """The client has authenticated."""
+        self._tell("sessionAuthenticated", session)
+
+    def limit_reached(self, session: SessionInfo, limit: Limit) -> None:
+        """The client has reached a limit."""
+        self._tell("limitReached", session, limit)
+
     def session_ended(self, protocol: Connection) -> None:
         """A connection is gone."""
         self.sessions.discard(protocol)
+        peer = self._peer_of.pop(protocol, None)
+        if peer is not None:
+            self._peers[peer] -= 1
+            if not self._peers[peer]:
+                del self._peers[peer]
         self._tell("sessionEnded", protocol.session)
         if not self.sessions:
             waiting, self._drained = self._drained, []

@@ -41,6 +41,8 @@ _log = Logger(namespace="lmtp_twisted")
 AHEAD = 64 * 1024
 #: Seconds that a closed session reads away what its client still sends.
 LINGER = 5.0
+#: Octets that are kept of a line that is too long: enough for its verb.
+KEPT_OF_SKIPPED = 16
 
 
 class Hold(enum.IntEnum):
@@ -54,6 +56,8 @@ class Hold(enum.IntEnum):
     OUTPUT = 3
     #: The greeting has not been sent.
     GREETING = 4
+    #: A failed login is answered late.
+    PENALTY = 5
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -64,17 +68,16 @@ class HeldLineReceiver(LineReceiver):
 
     :ivar clock: an :class:`~twisted.internet.interfaces.IReactorTime`.
     :ivar outbox: where replies wait for the end of the reactor's turn.
-    :ivar write_timeout: seconds that a client may leave our output unread.
     """
 
     transport: Any
     clock: Any
     outbox: Outbox
-    write_timeout: float
 
     # What most sessions never set is on the class: up to 30 attributes of its own an object keeps them in itself
     # (CPython's SHARED_KEYS_MAX_SIZE), with more each look at one of them takes longer.
     _skipping = False
+    _skipped = b""
     _transport_is_paused = False
     _sends_at_once = False
     _input_has_ended = False
@@ -132,9 +135,9 @@ class HeldLineReceiver(LineReceiver):
 
     def _run(self) -> None:
         """Use up the input, as far as nothing holds it back."""
-        longest, line_received = self.MAX_LENGTH, self.lineReceived
+        longest = self.MAX_LENGTH
         while not self.paused:
-            data, at = self._input, self._at
+            data, at, line_received = self._input, self._at, self.lineReceived
             if at >= len(data):
                 return
             if not self.line_mode:
@@ -148,7 +151,9 @@ class HeldLineReceiver(LineReceiver):
                 while True:
                     end = data.find(b"\n", at)
                     if end < 0 or end - at > longest:
-                        self._skipping = end >= 0 or len(data) - at > longest
+                        if end >= 0 or len(data) - at > longest:
+                            self._skipping = True
+                            self._skipped = data[at : at + KEPT_OF_SKIPPED]
                         break
                     line = data[at:end]
                     self._at = at = end + 1
@@ -171,7 +176,7 @@ class HeldLineReceiver(LineReceiver):
             return False
         self._at = end + 2
         self._skipping = False
-        self.lineSkipped()
+        self.lineSkipped(self._skipped)
         return True
 
     def clearLineBuffer(self) -> bytes:
@@ -192,9 +197,26 @@ class HeldLineReceiver(LineReceiver):
         self.line_mode = 1
         self._input = rest
 
-    def lineSkipped(self) -> None:
-        """A line that was too long has ended and was thrown away."""
+    def lineSkipped(self, start: bytes) -> None:
+        """
+        A line that was too long has ended and was thrown away.
+
+        :param start: its first :data:`KEPT_OF_SKIPPED` octets.
+        """
         raise NotImplementedError
+
+    def divert_lines(self, taker: Callable[[bytes], None] | None) -> None:
+        """
+        Give the lines from the next one on to somebody else.
+
+        :param taker: who; ``None`` for ``lineReceived`` again.
+        """
+        if taker is not None:
+            self.lineReceived = taker  # type: ignore[method-assign]  # of this session only
+        else:
+            vars(self).pop("lineReceived", None)
+        # The loop over the lines of a segment looks anew.
+        self._input, self._at = self._input[self._at :], 0
 
     def hold(self, reason: Hold) -> None:
         """Parse nothing more until :meth:`release` is called with the same reason."""
@@ -357,6 +379,11 @@ class HeldLineReceiver(LineReceiver):
         self._output.clear()
         self.outbox.discard(self._flush)
         self._stop_timer()
+
+    @property
+    def write_timeout(self) -> float:
+        """Seconds that a client may leave our output unread."""
+        raise NotImplementedError
 
     def _start_timer(self, seconds: float) -> None:
         self._stop_timer()

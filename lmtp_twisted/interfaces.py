@@ -63,12 +63,19 @@ A 250 promises that the message survives: a delivery gives its outcome only once
 
 from __future__ import annotations
 
+from twisted.cred.credentials import ICredentials
 from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
 
 
 class ILMTPDeliveryFactory(Interface):
-    """Gives a delivery for a message. What a backend, a router or a policy *is*."""
+    """
+    Gives a delivery for a message. What a backend, a router or a policy *is*.
+
+    It is also what a client is in terms of :mod:`twisted.cred`: the avatar that the portal's realm gives for who
+    authenticated, with the :class:`~lmtp_twisted.session.SessionInfo` as the mind, takes the place of the server's
+    backend for that session.
+    """
 
     def getDelivery(session):  # type: ignore[no-untyped-def]  # zope methods have no self and are typed by docstring
         """
@@ -133,6 +140,41 @@ class ILMTPDelivery(Interface):
         :param reason: why, in a few words: a ``str`` for logs.
         :returns: ignored.
         """
+
+
+class IVerifyingDelivery(ILMTPDelivery):
+    """
+    A delivery that also answers VRFY. Without this method the answer is ``252``: send mail and see.
+    """
+
+    def verifyAddress(recipient):  # type: ignore[no-untyped-def]  # zope method
+        """
+        Is there such a recipient? (VRFY, RFC 5321 §3.5). Called on a delivery of its own, outside of any transaction;
+        ``aborted`` is the next and last call.
+
+        :param recipient: a :class:`~lmtp_twisted.envelope.Recipient`, its domain ``""`` where the client gave none.
+        :returns: ``None`` or ``True`` for yes, a ``str`` for yes with that text, a ``Reply`` to say it exactly
+            (``252 2.1.5`` does not tell), or an awaitable of one of these.
+        :raises lmtp_twisted.errors.DeliveryError: for no: ``550 5.1.1`` unless it says otherwise.
+        """
+
+
+class IBearerToken(ICredentials):
+    """
+    What AUTH XOAUTH2 gives to a checker of the portal: a user and a token in place of a password.
+    """
+
+    username = Attribute("``bytes``: who the client says it is.")
+    token = Attribute("``bytes``: an OAuth 2.0 bearer token (RFC 6750).")
+
+
+class IClientCertificate(ICredentials):
+    """
+    What AUTH EXTERNAL gives to a checker of the portal: the certificate that TLS has verified (RFC 4422 appendix A).
+    """
+
+    certificate = Attribute("``bytes``: in DER.")
+    username = Attribute('``bytes``: as whom the client wants to act; ``b""`` for whom the certificate names.')
 
 
 class IStreamingDelivery(ILMTPDelivery):
@@ -265,6 +307,14 @@ class ISessionObserver(Interface):
 
     def sessionAuthenticated(session):  # type: ignore[no-untyped-def]  # zope method
         """The client has authenticated: ``session.user`` says as whom."""
+
+    def limitReached(session, limit):  # type: ignore[no-untyped-def]  # zope method
+        """
+        The client has reached a limit.
+
+        :param session: the :class:`~lmtp_twisted.session.SessionInfo`.
+        :param limit: which: a :class:`~lmtp_twisted.limits.Limit`. Some of them end the session.
+        """
 
     def transactionEnded(session, envelope, outcomes):  # type: ignore[no-untyped-def]  # zope method
         """

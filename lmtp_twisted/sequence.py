@@ -7,7 +7,10 @@ instead (RFC 5321 §4.1.4, RFC 2033 §4). What a handler makes of the state:
 - LHLO, where it is accepted, and RSET lead to READY (RSET stays in START before LHLO): the transaction is gone.
 - MAIL, where it is accepted, leads to SENDER; the first RCPT that is accepted leads to RECIPIENTS.
 - DATA takes the content, then all final replies are written, then the state is READY.
-- STARTTLS, where it is accepted, leads to START: all that was said before it is forgotten (RFC 3207 §4.2).
+- STARTTLS, where it is accepted, leads to START: all that was said before it is forgotten (RFC 3207 §4.2). So does
+  XCLIENT.
+- AUTH that is accepted stays in READY. Until then, where it is required, the verbs of :data:`NEED_AUTH` are answered
+  530, but for what comes before LHLO out of order, and every verb but those of :data:`LEAD_TO_AUTH` is counted.
 - The first BDAT chunk leads to CHUNKS, the last one to READY as DATA does.
 
 Two things are awkward. A BDAT command is followed by octets whether we want them or not: its handler is always called,
@@ -22,7 +25,6 @@ from collections.abc import Mapping
 
 from lmtp_twisted.wire.replies import (
     CHUNKS_UNDER_WAY,
-    DISABLED_COMMAND,
     LHLO_FIRST,
     MAIL_FIRST,
     NESTED_MAIL,
@@ -59,8 +61,9 @@ SEQUENCE: Mapping[bytes, _Row] = {
     b"DATA": (LHLO_FIRST, MAIL_FIRST, RCPT_FIRST,  None,        CHUNKS_UNDER_WAY),
     b"BDAT": (LHLO_FIRST, MAIL_FIRST, RCPT_FIRST,  None,        None),
     b"STARTTLS": (LHLO_FIRST, None, NOT_IN_TRANSACTION, NOT_IN_TRANSACTION, NOT_IN_TRANSACTION),
-    # Not available yet, but it has its place in the order of things (RFC 4954 §4).
-    b"AUTH": (LHLO_FIRST, DISABLED_COMMAND, DISABLED_COMMAND, DISABLED_COMMAND, DISABLED_COMMAND),
+    b"AUTH": (LHLO_FIRST, None, NOT_IN_TRANSACTION, NOT_IN_TRANSACTION, NOT_IN_TRANSACTION),
+    b"XCLIENT": (None, None, NOT_IN_TRANSACTION, NOT_IN_TRANSACTION, NOT_IN_TRANSACTION),
+    b"XFORWARD": (None, None, NOT_IN_TRANSACTION, NOT_IN_TRANSACTION, NOT_IN_TRANSACTION),
     b"RSET": _ANY,
     b"NOOP": _ANY,
     b"VRFY": _ANY,
@@ -71,3 +74,8 @@ SEQUENCE: Mapping[bytes, _Row] = {
     b"HELO": _ANY,
 }
 # fmt: on
+
+#: What is refused without AUTH where it is required (RFC 4954 §6).
+NEED_AUTH = frozenset({b"MAIL", b"RCPT", b"DATA", b"BDAT", b"VRFY"})
+#: What a client that has yet to authenticate says on its way there.
+LEAD_TO_AUTH = frozenset({b"LHLO", b"STARTTLS", b"AUTH", b"XCLIENT", b"QUIT"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import secrets
 import time
 from typing import Any
@@ -40,6 +41,32 @@ class TLSInfo:
     peer_certificate: bytes | None = attrs.field(default=None, repr=False)
 
 
+@attrs.frozen
+class PeerCredentials:
+    """
+    Who connected to a Unix socket, as the kernel says.
+
+    :ivar pid: of the process.
+    :ivar uid: its effective user.
+    :ivar gid: its effective group; of its other groups nothing is known.
+    """
+
+    pid: int
+    uid: int
+    gid: int
+
+
+class Link(enum.Enum):
+    """What kind of way leads to the peer."""
+
+    #: One that others may listen to.
+    NETWORK = "network"
+    #: This machine's own.
+    LOOPBACK = "loopback"
+    #: A Unix socket.
+    UNIX = "unix"
+
+
 @attrs.define(eq=False)
 class SessionInfo:
     """
@@ -51,9 +78,12 @@ class SessionInfo:
     :ivar id: unique; begins every reply id of the session and stands in the log.
     :ivar lhlo_name: what the client called itself in LHLO, printable ASCII, ``""`` before it.
     :ivar tls: the facts of TLS where it is on, else ``None``.
-    :ivar user: the authenticated identity, else ``None``.
+    :ivar user: the authenticated identity: the name that AUTH proved, or that XCLIENT gave; else ``None``.
+    :ivar link: the way to the peer as the connection was made, whatever XCLIENT says later.
+    :ivar credentials: of the peer of a Unix socket, else ``None``.
+    :ivar is_trusted: whether the peer may use XCLIENT and XFORWARD.
     :ivar xclient: attributes that a trusted peer gave with XCLIENT, names in upper case.
-    :ivar xforward: attributes that a trusted peer gave with XFORWARD, names in upper case.
+    :ivar xforward: attributes that a trusted peer gave with XFORWARD for the transaction of now, names in upper case.
     :ivar data: for the application: whatever it wants to remember of the session.
     """
 
@@ -63,6 +93,9 @@ class SessionInfo:
     lhlo_name: str = ""
     tls: TLSInfo | None = None
     user: object | None = None
+    link: Link = Link.NETWORK
+    credentials: PeerCredentials | None = None
+    is_trusted: bool = False
     xclient: dict[str, str] = attrs.field(factory=dict)
     xforward: dict[str, str] = attrs.field(factory=dict)
     data: dict[Any, Any] = attrs.field(factory=dict)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 
+from lmtp_twisted.session import PeerCredentials
+from lmtp_twisted.trust import Trust
 from lmtp_twisted.wire.content import BareNewlines
 
-#: Capabilities and commands that can be switched off.
+#: Mechanisms of AUTH (RFC 4954), in the order in which they are announced.
+MECHANISMS = ("EXTERNAL", "CRAM-MD5", "XOAUTH2", "PLAIN", "LOGIN")
+
+#: Capabilities, commands and mechanisms of AUTH that can be switched off.
 CAN_BE_DISABLED = frozenset(
     {
         "8BITMIME",
@@ -20,16 +26,28 @@ CAN_BE_DISABLED = frozenset(
         "LIMITS",
         "DSN",
         "MT-PRIORITY",
+        "REQUIRETLS",
         "STARTTLS",
+        "AUTH",
+        "XCLIENT",
+        "XFORWARD",
         "VRFY",
         "EXPN",
         "HELP",
+        *MECHANISMS,
     }
 )
 #: Capabilities that are announced only where the operator says so.
 CAN_BE_ENABLED = frozenset({"DSN", "MT-PRIORITY", "REQUIRETLS"})
 
 _TAKES_WITH_IT = {"8BITMIME": {"SMTPUTF8"}, "CHUNKING": {"BINARYMIME"}}
+
+
+def _trust(names: Any) -> Trust:
+    try:
+        return Trust.of(names)
+    except ValueError as error:
+        raise ValueError(f"trusted: {error}")
 
 
 def _names(names: Any) -> frozenset[str]:
@@ -47,6 +65,11 @@ def _one_of(allowed: frozenset[str]) -> Any:
             raise ValueError(f"{attribute.name}: {', '.join(wrong)} is not among {', '.join(sorted(allowed))}")
 
     return check
+
+
+def _user_ids(_settings: Any, attribute: Any, value: frozenset[int]) -> None:
+    if any(number < 0 for number in value):
+        raise ValueError(f"{attribute.name}: a number is negative")
 
 
 def _one_line(_settings: Any, attribute: Any, value: str) -> None:
@@ -78,9 +101,24 @@ class Settings:
         before the session is closed.
     :ivar max_recipients: accepted recipients of a message (RFC 5321 §4.5.3.1.8).
     :ivar max_sessions: sessions at a time; more are answered 421.
+    :ivar max_sessions_per_peer: sessions of one IP address at a time, those of all Unix sockets counted as one; 0 is no
+        limit.
+    :ivar max_commands: command lines of a session; 0 is no limit.
     :ivar max_bad_commands: unrecognised or malformed commands in a row that end the session.
+    :ivar max_unauthenticated_commands: commands without AUTH, where it is required, that end the session: all but
+        LHLO, STARTTLS, AUTH and QUIT count.
+    :ivar max_auth_failures: failed AUTH that end the session.
+    :ivar auth_failure_delay: seconds before the first failed AUTH is answered; the second waits twice as long, and so
+        on.
+    :ivar auth_required: whether mail is taken from authenticated clients only (RFC 4954 §6).
+    :ivar auth_insecure: whether mechanisms that show the password are offered on loopback without TLS.
+    :ivar trusted: who may use XCLIENT and XFORWARD: networks such as ``192.0.2.0/24``, and ``unix``.
+    :ivar allowed_uids: users who may connect to a Unix socket. Where neither this nor ``allowed_gids`` names anybody,
+        whom the socket's mode lets in may.
+    :ivar allowed_gids: groups likewise; it is the process's effective group that counts.
     :ivar max_received: ``Received:`` lines beyond which a message is in a loop (RFC 5321 §6.3).
     :ivar idle_timeout: seconds without a command or content after which the session ends (RFC 5321 §4.5.3.2.7).
+    :ivar session_timeout: seconds that a session may take; what it has under way is finished first. 0 is no limit.
     :ivar delivery_timeout: seconds that a delivery, or any other answer of the application, may take.
     :ivar write_timeout: seconds that a client may leave our replies unread before its connection is aborted.
     :ivar greeting_delay: seconds before the greeting; a client that speaks earlier is sent away. 0 is off.
@@ -99,9 +137,20 @@ class Settings:
     drain_factor: int = attrs.field(default=10, validator=_not_negative)
     max_recipients: int = attrs.field(default=1000, validator=_positive)
     max_sessions: int = attrs.field(default=1000, validator=_positive)
+    max_sessions_per_peer: int = attrs.field(default=0, validator=_not_negative)
+    max_commands: int = attrs.field(default=0, validator=_not_negative)
     max_bad_commands: int = attrs.field(default=10, validator=_positive)
+    max_unauthenticated_commands: int = attrs.field(default=100, validator=_positive)
+    max_auth_failures: int = attrs.field(default=3, validator=_positive)
+    auth_failure_delay: float = attrs.field(default=1.0, validator=_not_negative)
+    auth_required: bool = False
+    auth_insecure: bool = False
+    trusted: Trust = attrs.field(default=Trust(), converter=_trust)
+    allowed_uids: frozenset[int] = attrs.field(default=frozenset(), converter=frozenset, validator=_user_ids)
+    allowed_gids: frozenset[int] = attrs.field(default=frozenset(), converter=frozenset, validator=_user_ids)
     max_received: int = attrs.field(default=100, validator=_positive)
     idle_timeout: float = attrs.field(default=300.0, validator=_positive)
+    session_timeout: float = attrs.field(default=0.0, validator=_not_negative)
     delivery_timeout: float = attrs.field(default=540.0, validator=_positive)
     write_timeout: float = attrs.field(default=300.0, validator=_positive)
     greeting_delay: float = attrs.field(default=0.0, validator=_not_negative)
@@ -110,12 +159,12 @@ class Settings:
     disabled: frozenset[str] = attrs.field(default=frozenset(), converter=_disabled, validator=_one_of(CAN_BE_DISABLED))
     enabled: frozenset[str] = attrs.field(default=frozenset(), converter=_names, validator=_one_of(CAN_BE_ENABLED))
 
-    def capabilities(self, *, is_secure: bool = False, offers_tls: bool = False) -> tuple[str, ...]:
+    def capabilities(self, *, is_secure: bool = False, extensions: Iterable[str] = ()) -> tuple[str, ...]:
         """
         The lines of the reply to LHLO (RFC 5321 §4.1.1.1).
 
         :param is_secure: TLS is on.
-        :param offers_tls: it can be had where it is not.
+        :param extensions: the lines of extensions that some sessions are offered only.
         """
         lines = [
             "PIPELINING",
@@ -127,6 +176,12 @@ class Settings:
             f"SIZE {self.size_limit}",
             f"LIMITS RCPTMAX={self.max_recipients}",
             *sorted(self.enabled - ({"REQUIRETLS"} if not is_secure else set())),
-            *(["STARTTLS"] if offers_tls and not is_secure else []),
+            *extensions,
         ]
         return tuple(line for line in lines if line.split()[0] not in self.disabled)
+
+    def lets_in(self, credentials: PeerCredentials) -> bool:
+        """Whether who is at the other end of a Unix socket may connect."""
+        if not (self.allowed_uids or self.allowed_gids):
+            return True
+        return credentials.uid in self.allowed_uids or credentials.gid in self.allowed_gids

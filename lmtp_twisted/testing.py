@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -24,6 +25,7 @@ from zope.interface import implementer
 from lmtp_twisted.envelope import Envelope, Outcome, Recipient, Sender
 from lmtp_twisted.factory import LMTPFactory
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage, ISessionObserver
+from lmtp_twisted.limits import Limit
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import use_pool
@@ -101,13 +103,14 @@ class Conversation:
     A client's side of one session, in memory.
 
     :param factory: the server; its reactor should be a :class:`FakeReactor`.
+    :param peer: where the client comes from; somewhere on the network by default.
     :ivar greeting: the lines that came when the connection was made.
     :ivar protocol: the server's side.
     :ivar transport: the :class:`~twisted.internet.testing.StringTransport` between them.
     """
 
-    def __init__(self, factory: LMTPFactory) -> None:
-        self.transport = StringTransport()
+    def __init__(self, factory: LMTPFactory, peer: IAddress | None = None) -> None:
+        self.transport = StringTransport(peerAddress=peer)
         self.protocol = factory.buildProtocol(None)
         self.protocol.makeConnection(self.transport)
         self.greeting = self.read()
@@ -238,12 +241,14 @@ class Event:
     :ivar session: of this session.
     :ivar envelope: of a transaction, else ``None``.
     :ivar outcomes: of a transaction, else ``()``.
+    :ivar limit: that was reached, else ``None``.
     """
 
     name: str
     session: SessionInfo
     envelope: Envelope | None = None
     outcomes: tuple[Outcome, ...] = ()
+    limit: Limit | None = None
 
 
 @implementer(ISessionObserver)
@@ -268,6 +273,10 @@ class RecordingObserver:
     def sessionAuthenticated(self, session: SessionInfo) -> None:
         """Remember it."""
         self.events.append(Event("sessionAuthenticated", session))
+
+    def limitReached(self, session: SessionInfo, limit: Limit) -> None:
+        """Remember it."""
+        self.events.append(Event("limitReached", session, limit=limit))
 
     def transactionEnded(self, session: SessionInfo, envelope: Envelope, outcomes: tuple[Outcome, ...]) -> None:
         """Remember it."""

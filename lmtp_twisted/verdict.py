@@ -88,6 +88,7 @@ CONNECTION = Question("validateConnection", Reply(220), 554, "5.7.1")
 DELIVERY = Question("getDelivery", SENDER_OK, 550, "5.7.1")
 SENDER = Question("validateFrom", SENDER_OK, 550, "5.7.1")
 RECIPIENT = Question("validateTo", RECIPIENT_OK, 550, "5.1.1")
+VERIFY = Question("verifyAddress", RECIPIENT_OK, 550, "5.1.1")
 OUTCOME = Question("deliver", DELIVERED, 554, "5.3.0")
 
 

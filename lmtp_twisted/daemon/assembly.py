@@ -17,6 +17,7 @@ from functools import partial
 from threading import Thread
 from typing import Any, TypeVar
 
+from twisted.cred.portal import Portal
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from twisted.python.util import runAsEffectiveUser
@@ -24,6 +25,7 @@ from twisted.python.util import runAsEffectiveUser
 from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.maildir.directories import MOST_OPEN
 from lmtp_twisted.daemon.certificate import CertificateFiles, ReloadedCertificate
+from lmtp_twisted.daemon.checkers import portal_of
 from lmtp_twisted.daemon.journal import Journal
 from lmtp_twisted.daemon.listening import (
     ListenDescription,
@@ -85,10 +87,12 @@ def _assemble(options: Options, reactor: Any) -> LMTPService:
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes threads all the same
     directory = _as_later(options.parent, lambda: _spool_directory(options["spool"]))
     context = BackendContext(reactor=reactor, pool=pool, hostname=settings.hostname, spool_directory=directory)
+    backend = _as_later(options.parent, lambda: _backend(options, context))
     factory = LMTPFactory(
-        backend=_as_later(options.parent, lambda: _backend(options, context)),
+        backend=backend,
         settings=settings,
         tls=certificate,
+        portal=_portal(options, backend),
         observers=[Journal(log)] if log.has("info") else [],
         reactor=reactor,
         spool=Spool(reactor, pool, directory),
@@ -198,6 +202,17 @@ def _certificate(options: Options) -> ReloadedCertificate | None:
         )
     except ValueError as error:
         raise ValueError(f"--tls-certificate: {error}")
+
+
+def _portal(options: Options, backend: Any) -> Portal | None:
+    if options["auth"]:
+        if "AUTH" in options.chosen_settings["disabled"]:
+            raise ValueError("--auth and --disable AUTH: one of them only")
+        return _as_later(options.parent, lambda: portal_of(options["auth"], backend))
+    for option in ("auth-required", "auth-insecure"):
+        if options[option]:
+            raise ValueError(f"--{option} needs --auth")
+    return None
 
 
 def _endpoints(options: Options, reactor: Any, tls: Any) -> list[Any]:

@@ -10,6 +10,7 @@ from lmtp_twisted.daemon.lines import one_line
 from lmtp_twisted.daemon.logs import Log
 from lmtp_twisted.envelope import Envelope, Outcome
 from lmtp_twisted.interfaces import ISessionObserver
+from lmtp_twisted.limits import Limit
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.wire.addresses import Address
 
@@ -41,6 +42,11 @@ class Journal:
 
     def sessionAuthenticated(self, session: SessionInfo) -> None:
         """Not in the log: it shows in the Received line."""
+
+    def limitReached(self, session: SessionInfo, limit: Limit) -> None:
+        """See :class:`~lmtp_twisted.interfaces.ISessionObserver`."""
+        if self._has_sessions:
+            self._say("debug", f"{session.id} limit reached: {limit.value}")
 
     def transactionEnded(self, session: SessionInfo, envelope: Envelope, outcomes: tuple[Outcome, ...]) -> None:
         """See :class:`~lmtp_twisted.interfaces.ISessionObserver`."""

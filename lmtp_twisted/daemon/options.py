@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from grp import getgrnam
 from importlib.metadata import PackageNotFoundError, version
+from pwd import getpwnam
 from typing import Any
 
+from twisted.cred.strcred import AuthOptionMixin
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from lmtp_twisted.backends.description import find_plugins, help_text
 from lmtp_twisted.daemon import quantities
 from lmtp_twisted.daemon.lines import one_line
+from lmtp_twisted.extensions.sasl import INTERFACES
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.wire.content import BareNewlines
 
@@ -78,6 +82,23 @@ def _hostname(text: str) -> str:
     return text
 
 
+def _uids(names: list[str]) -> frozenset[int]:
+    return frozenset(_number_of(name, "user", lambda user: getpwnam(user).pw_uid) for name in names)
+
+
+def _gids(names: list[str]) -> frozenset[int]:
+    return frozenset(_number_of(name, "group", lambda group: getgrnam(group).gr_gid) for name in names)
+
+
+def _number_of(name: str, kind: str, look: Callable[[str], int]) -> int:
+    if name.isascii() and name.isdigit():
+        return int(name)
+    try:
+        return look(name)
+    except KeyError:
+        raise ValueError(f"there is no {kind} {name!r}")
+
+
 # The options that are fields of Settings, and how their text is read.
 _SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "hostname": ("hostname", _hostname),
@@ -85,6 +106,17 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "size-limit": ("size_limit", quantities.octets),
     "max-recipients": ("max_recipients", quantities.count),
     "max-sessions": ("max_sessions", quantities.count),
+    "max-sessions-per-peer": ("max_sessions_per_peer", quantities.count),
+    "max-commands": ("max_commands", quantities.count),
+    "max-bad-commands": ("max_bad_commands", quantities.count),
+    "max-unauthenticated-commands": ("max_unauthenticated_commands", quantities.count),
+    "max-auth-failures": ("max_auth_failures", quantities.count),
+    "session-timeout": ("session_timeout", quantities.seconds),
+    "auth-required": ("auth_required", bool),
+    "auth-insecure": ("auth_insecure", bool),
+    "trust": ("trusted", list),
+    "allow-uid": ("allowed_uids", _uids),
+    "allow-gid": ("allowed_gids", _gids),
     "idle-timeout": ("idle_timeout", quantities.seconds),
     "delivery-timeout": ("delivery_timeout", quantities.seconds),
     "bare-newlines": ("bare_newlines", _bare_newlines),
@@ -110,7 +142,7 @@ def _accepted_by_settings(field: str, value: Any) -> Any:
     return value
 
 
-class Options(UsageOptions):
+class Options(UsageOptions, AuthOptionMixin):
     """
     The parsed command line: a dictionary by the options' names, their values read.
 
@@ -123,6 +155,8 @@ class Options(UsageOptions):
     )
 
     optFlags = [  # noqa: RUF012  # as usage.Options has it
+        ["auth-required", None, "Take mail from clients only that have authenticated."],
+        ["auth-insecure", None, "Offer mechanisms that show the password on loopback without TLS."],
         ["lenient", None, "Take command lines that end in a bare LF."],
         ["tls-require-client", None, "Refuse TLS clients without a certificate of --tls-client-ca."],
     ]
@@ -139,7 +173,13 @@ class Options(UsageOptions):
         ["size-limit", None, "50M", "Largest message, in octets with k, M or G; 0 for no limit."],
         ["max-recipients", None, "1000", "Most recipients of a message."],
         ["max-sessions", None, "1000", "Most sessions at a time."],
+        ["max-sessions-per-peer", None, "0", "Most sessions of one IP address at a time; 0 for no limit."],
+        ["max-commands", None, "0", "Most commands of a session; 0 for no limit."],
+        ["max-bad-commands", None, "10", "Bad commands in a row that end a session."],
+        ["max-unauthenticated-commands", None, "100", "Commands without AUTH, where it is required, that end it."],
+        ["max-auth-failures", None, "3", "Failed AUTH that end a session."],
         ["idle-timeout", None, "300", "Seconds of silence that end a session."],
+        ["session-timeout", None, "0", "Most seconds of a session; 0 for no limit."],
         ["delivery-timeout", None, "540", "Seconds that a delivery may take."],
         ["bare-newlines", None, "keep", "Bare CR or LF in content: keep, normalise or reject."],
         ["greeting-delay", None, "0", "Seconds before the greeting; who talks earlier is sent away."],
@@ -151,6 +191,8 @@ class Options(UsageOptions):
         ["drain-timeout", None, "30", "Seconds that sessions get to finish when the server stops."],
     ]
 
+    supportedInterfaces = tuple(INTERFACES)
+
     def __init__(self) -> None:
         super().__init__()
         self.chosen_settings: dict[str, Any] = {}
@@ -159,6 +201,10 @@ class Options(UsageOptions):
         self["route"] = []
         self["disable"] = []
         self["enable"] = []
+        self["auth"] = []
+        self["trust"] = []
+        self["allow-uid"] = []
+        self["allow-gid"] = []
 
     def opt_listen(self, endpoint: str) -> None:
         """Listen there, such as unix:/run/lmtp.sock or tcp:2524:interface=192.0.2.1; may be given again."""
@@ -182,6 +228,23 @@ class Options(UsageOptions):
     def opt_enable(self, name: str) -> None:
         """Announce DSN, MT-PRIORITY or, under TLS, REQUIRETLS; the backend must then honour it; may be given again."""
         self["enable"].append(name)
+
+    def opt_auth(self, description: str) -> None:
+        """Who may authenticate, such as file:/etc/lmtp.passwords, see --help-auth; may be given again."""
+        # Not made yet: paths in it are those of the directory where the server will run.
+        self["auth"].append(description)
+
+    def opt_trust(self, network: str) -> None:
+        """Let peers of this network, such as 192.0.2.0/24, or unix, use XCLIENT and XFORWARD; may be given again."""
+        self["trust"].append(network)
+
+    def opt_allow_uid(self, user: str) -> None:
+        """Let this user connect to Unix sockets, and nobody else that is not named; may be given again."""
+        self["allow-uid"].append(user)
+
+    def opt_allow_gid(self, group: str) -> None:
+        """Let this group connect to Unix sockets, and nobody else that is not named; may be given again."""
+        self["allow-gid"].append(group)
 
     def opt_help_backends(self) -> None:
         """Display what --backend and --route can name, and exit."""

@@ -70,6 +70,10 @@ def split_command(line: bytes) -> tuple[bytes, bytes]:
     return verb.upper(), argument.lstrip(b" ")
 
 
+class NotRemembered(Exception):
+    """A line holds what must not stay in memory."""
+
+
 # A session says the same few words again and again, and a site's recipients are the same from message to message.
 @lru_cache(maxsize=4096)
 def read_line(line: bytes) -> tuple[bytes, bytes]:
@@ -79,10 +83,15 @@ def read_line(line: bytes) -> tuple[bytes, bytes]:
     :param line: a command line without its LF.
     :returns: the verb and the argument; the verb is empty where the line needs a second look, since it ends in no CR or
         is longer than one without extensions may be.
+    :raises NotRemembered: for AUTH: its line may hold a password.
     """
     if not line.endswith(b"\r") or len(line) >= BASE_LINE_LIMIT:
         return b"", b""
-    return split_command(line[:-1])
+    verb, argument = split_command(line[:-1])
+    if verb == b"AUTH":
+        # What is raised is not kept in the cache.
+        raise NotRemembered
+    return verb, argument
 
 
 # The common form of a path, an ASCII dot-string and a domain, which needs no second look. All else, wrong or

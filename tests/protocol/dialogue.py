@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from twisted.internet.interfaces import IAddress
 from twisted.logger import ILogObserver, LogLevel
 from zope.interface import implementer
 
@@ -54,7 +55,7 @@ def server(
     :param options: arguments of the factory by their names; all others are settings.
     """
     reactor = reactor or FakeReactor()
-    names = ("policy", "deliver", "deliverMessage", "connection_policy", "tls", "observers", "spool")
+    names = ("policy", "deliver", "deliverMessage", "connection_policy", "tls", "portal", "observers", "spool")
     of_factory = {name: options.pop(name) for name in names if name in options}
     if backend is None and not {"deliver", "deliverMessage"} & of_factory.keys():
         backend = ScriptedDeliveries()
@@ -73,7 +74,7 @@ class Client(Conversation):
     :ivar reactor: its clock.
     """
 
-    def __init__(self, factory: LMTPFactory) -> None:
+    def __init__(self, factory: LMTPFactory, peer: IAddress | None = None) -> None:
         self.factory = factory
         self.reactor: FakeReactor = factory.reactor
         # How many replies without an enhanced status code may come at the most.
@@ -81,7 +82,7 @@ class Client(Conversation):
         self._tail = b""
         self.is_lost = False
         opened.append(self)
-        super().__init__(factory)
+        super().__init__(factory, peer)
 
     def send(self, data: bytes) -> list[str]:
         """Send octets, in one segment."""
@@ -122,9 +123,9 @@ class Client(Conversation):
         return self.send(stuffed(data) + b".\r\n")
 
 
-def connected(backend: Any = None, **options: Any) -> Client:
+def connected(backend: Any = None, *, peer: IAddress | None = None, **options: Any) -> Client:
     """A client that has been greeted."""
-    return Client(server(backend, **options))
+    return Client(server(backend, **options), peer)
 
 
 def greeted(backend: Any = None, **options: Any) -> Client:

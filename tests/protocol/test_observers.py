@@ -50,7 +50,7 @@ def test_a_session_that_is_refused_starts_and_ends_too() -> None:
     refused = Client(factory)
     assert codes(refused.greeting) == ["421 4.3.2"]
     refused.lose()
-    assert names(observer) == ["sessionStarted", "sessionStarted", "sessionEnded"]
+    assert names(observer) == ["sessionStarted", "sessionStarted", "limitReached", "sessionEnded"]
 
 
 def test_a_transaction_ends_with_an_outcome_for_each_reply() -> None:

@@ -12,7 +12,6 @@ from dialogue import (
     connected,
     delivered,
     greeted,
-    server,
     with_recipients,
     with_sender,
 )
@@ -411,11 +410,3 @@ def test_nothing_is_said_after_the_goodbye(last: str) -> None:
     assert len(client.say(last)) == 1
     assert client.after(11) == []
     assert client.say("NOOP") == []
-
-
-def test_auth_before_lhlo_is_503_and_after_it_not_available() -> None:
-    """RFC 4954 §4, RFC 5321 §4.1.4: it is announced by no session of this version."""
-    client = Client(server())
-    assert codes(client.say("AUTH PLAIN AHgAeQ==")) == ["503 5.5.1"]
-    client.say("LHLO client.example")
-    assert codes(client.say("AUTH PLAIN AHgAeQ==")) == ["502 5.5.1"]

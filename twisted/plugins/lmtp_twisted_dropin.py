@@ -1,8 +1,10 @@
-"""What ``twistd`` finds of lmtp-twisted: the daemon, and the backends that ``--backend`` can name."""
+"""What ``twistd`` finds of lmtp-twisted: the daemon, the backends of ``--backend``, the checkers of ``--auth``."""
 
 from twisted.application.service import ServiceMaker
 
 from lmtp_twisted.backends.plugin import BackendPlugin
+from lmtp_twisted.daemon.checker_plugin import CheckerPlugin
+from lmtp_twisted.interfaces import IBearerToken, IClientCertificate
 
 lmtp_service = ServiceMaker("lmtp", "lmtp_twisted.daemon", "An LMTP (RFC 2033) delivery server.", "lmtp")
 
@@ -35,4 +37,20 @@ python_backend = BackendPlugin(
     "lmtp_twisted.backends.python.from_description",
     "PACKAGE.MODULE:ATTRIBUTE",
     {"threads": "yes: the function blocks, so it is called in threads; no (default)"},
+)
+
+tokens_checker = CheckerPlugin(
+    "tokens",
+    "A file of bearer tokens.",
+    "Checks the bearer token that a client gives with AUTH XOAUTH2. Each line of the file is 'user:token'.",
+    (IBearerToken,),
+    "lmtp_twisted.daemon.checkers.TokenFile",
+)
+certificate_checker = CheckerPlugin(
+    "certificate",
+    "A file of names, or nothing for all names.",
+    "Takes TLS clients at the names in their certificates, with AUTH EXTERNAL: addresses of mail, hosts,\n"
+    "and the common name. TLS has verified the certificate by then (--tls-client-ca).",
+    (IClientCertificate,),
+    "lmtp_twisted.daemon.checkers.CertificateNames",
 )

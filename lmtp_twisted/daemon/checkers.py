@@ -1,0 +1,175 @@
+"""
+Who may authenticate to ``twistd lmtp``: the checkers of ``--auth`` put together, those that are ours, and what an
+authenticated client gets.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from cryptography.x509 import Certificate as X509
+from cryptography.x509 import (
+    DNSName,
+    ExtensionNotFound,
+    NameOID,
+    RFC822Name,
+    SubjectAlternativeName,
+    load_der_x509_certificate,
+)
+from twisted.cred.checkers import FilePasswordDB, ICredentialsChecker
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import IRealm, Portal
+from twisted.cred.strcred import InvalidAuthType, makeChecker
+from zope.interface import implementer
+
+from lmtp_twisted.extensions.sasl import INTERFACES
+from lmtp_twisted.interfaces import IBearerToken, IClientCertificate, ILMTPDeliveryFactory
+from lmtp_twisted.session import SessionInfo
+
+
+@implementer(IRealm)
+class BackendRealm:
+    """
+    Whoever authenticates gets the server's backend, and the session knows the name.
+
+    :param backend: an :class:`~lmtp_twisted.interfaces.ILMTPDeliveryFactory`.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def requestAvatar(
+        self, avatarId: bytes | tuple[()], mind: object, *interfaces: Any
+    ) -> tuple[Any, Any, Callable[[], None]]:
+        """See :class:`~twisted.cred.portal.IRealm`."""
+        assert isinstance(mind, SessionInfo)
+        assert isinstance(avatarId, bytes)
+        mind.user = avatarId.decode("utf-8", "replace")
+        return ILMTPDeliveryFactory, self._backend, lambda: None
+
+
+def portal_of(descriptions: Sequence[str], backend: Any) -> Portal:
+    """
+    :param descriptions: of checkers, as ``--auth`` takes them; a password may stand in one.
+    :param backend: what clients get.
+    :raises ValueError: where one of them will not do, in one line that shows its type only.
+    """
+    portal = Portal(BackendRealm(backend))
+    for description in descriptions:
+        kind = description.partition(":")[0]
+        try:
+            checker: Any = _checker(kind, description)
+        except ValueError as error:
+            raise ValueError(f"--auth {kind}: {error}")
+        usable = [interface for interface in checker.credentialInterfaces if interface in INTERFACES]
+        if not usable:
+            raise ValueError(f"--auth {kind}: no mechanism of AUTH gives what it checks")
+        if any(interface in portal.checkers for interface in usable):
+            raise ValueError(f"--auth {kind}: another --auth checks the same already")
+        portal.registerChecker(checker, *usable)
+    return portal
+
+
+def _checker(kind: str, description: str) -> Any:
+    if kind == "unix" and find_spec("crypt") is None:
+        raise ValueError("it needs the module crypt, which Python has no more since 3.13")
+    try:
+        checker = makeChecker(description)
+    except InvalidAuthType:
+        raise ValueError("there is no such type, see --help-auth")
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"it cannot be made ({type(error).__name__})")
+    if isinstance(checker, FilePasswordDB):
+        _try_to_read(checker.filename)
+    return checker
+
+
+def _try_to_read(path: str) -> None:
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}")
+
+
+@implementer(ICredentialsChecker)
+class TokenFile:
+    """
+    Bearer tokens in a file, a ``user:token`` on each line. It is read at each login, as it is for passwords.
+
+    :param path: of the file.
+    :raises ValueError: where it cannot be read.
+    """
+
+    credentialInterfaces = (IBearerToken,)
+
+    def __init__(self, path: str) -> None:
+        if not path:
+            raise ValueError("a file is needed")
+        _try_to_read(path)
+        self._path = path
+
+    def requestAvatarId(self, credentials: Any) -> bytes:  # type: ignore[override]  # Portal takes plain values too
+        """
+        :returns: the user.
+        :raises twisted.cred.error.UnauthorizedLogin: for another token, or a user who has none.
+        """
+        with open(self._path, "rb") as file:
+            pairs = [line.rstrip(b"\r\n").partition(b":") for line in file]
+        given: bytes = credentials.token
+        user: bytes = credentials.username
+        # All of them are compared, so that the time tells nothing of the file.
+        right = [name == user and hmac.compare_digest(token, given) for name, _, token in pairs if token]
+        if not any(right):
+            raise UnauthorizedLogin
+        return user
+
+
+@implementer(ICredentialsChecker)
+class CertificateNames:
+    """
+    Clients of TLS by the names in their certificate, which TLS has verified: addresses of mail, hosts, and the common
+    name.
+
+    :param path: of a file with a name that may authenticate on each line; ``""`` for all names.
+    :raises ValueError: where it cannot be read.
+    """
+
+    credentialInterfaces = (IClientCertificate,)
+
+    def __init__(self, path: str = "") -> None:
+        if path:
+            _try_to_read(path)
+        self._path = path
+
+    def requestAvatarId(self, credentials: Any) -> bytes:  # type: ignore[override]  # Portal takes plain values too
+        """
+        :returns: the name that the client asked for, or else the first of its names.
+        :raises twisted.cred.error.UnauthorizedLogin: where it has no such name, or may not authenticate.
+        """
+        names = [name.encode("utf-8") for name in _names(load_der_x509_certificate(credentials.certificate))]
+        if self._path:
+            with open(self._path, "rb") as file:
+                allowed = {line.strip() for line in file}
+            names = [name for name in names if name in allowed]
+        for name in names:
+            if credentials.username in (b"", name):
+                return name
+        raise UnauthorizedLogin
+
+
+def _names(certificate: X509) -> Iterator[str]:
+    try:
+        others = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+    except ExtensionNotFound:
+        pass
+    else:
+        yield from others.get_values_for_type(RFC822Name)
+        yield from others.get_values_for_type(DNSName)
+    for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
+        yield str(attribute.value)
