@@ -96,3 +96,7 @@ def _check_class(digit: int, code: int | None, enhanced: str | None) -> None:
         raise ValueError(f"not a code of class {digit} that a delivery can give: {code!r}")
     if enhanced is not None and not enhanced.startswith(f"{digit}."):
         raise ValueError(f"not an enhanced status code of class {digit}: {enhanced!r}")
+
+
+class ProxyHeaderError(Exception):
+    """A header of the PROXY protocol that is none. It is not answered: the connection is closed."""

@@ -19,6 +19,7 @@ PEERS = {
     "netcat": ("nc",),
     "dovecot": ("dovecot", "doveconf"),
     "node": ("node",),
+    "haproxy": ("haproxy",),
 }
 # A busy machine is no defect of what is tested.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -38,6 +38,7 @@ from lmtp_twisted.daemon.logs import Log, WrittenLog
 from lmtp_twisted.daemon.options import DEFAULT_BACKEND, DEFAULT_PORT, Options, fatal, installed_version
 from lmtp_twisted.daemon.service import LMTPService
 from lmtp_twisted.daemon.writer import LineWriter
+from lmtp_twisted.extensions.proxy import MOST_WAITING
 from lmtp_twisted.factory import LMTPFactory
 from lmtp_twisted.interfaces import ILMTPDeliveryFactory
 from lmtp_twisted.routing import Router
@@ -76,7 +77,7 @@ def assemble(options: Options) -> LMTPService:
 
 def _assemble(options: Options, reactor: Any) -> LMTPService:
     settings = _settings(options)
-    _allow_open_files(settings)
+    _allow_open_files(settings, _most_waiting(options))
     log = _open_log(options)
     _enter_directory(options.parent)
     certificate = _certificate(options)
@@ -118,17 +119,24 @@ def _settings(options: Options) -> Settings:
         raise ValueError(f"the name of this machine will not do: give --hostname ({error})")
 
 
-def _allow_open_files(settings: Settings) -> None:
+def _most_waiting(options: Options) -> int:
+    """How many connections may wait for their PROXY header: they are not sessions yet."""
+    places: list[str] = [text for option in ("listen", "listen-tls") for text in options[option]]
+    return MOST_WAITING * sum(text.lower().startswith("haproxy:") for text in places)
+
+
+def _allow_open_files(settings: Settings, most_waiting: int) -> None:
     """
-    As many as the system lets us have: each session is one, and backends keep some open. Where that is too few, it is
-    said now and not when the first connection is dropped.
+    As many as the system lets us have: each connection is one, and backends keep some open. Where that is too few, it
+    is said now and not when the first connection is dropped.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
-    if soft != resource.RLIM_INFINITY and soft < _OPEN_A_SESSION * settings.max_sessions + _OPEN_BESIDES:
+    wanted = _OPEN_A_SESSION * settings.max_sessions + most_waiting + _OPEN_BESIDES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
         _log.warn(
             "only {limit} files may be open, too few for {sessions} sessions: raise the limit (ulimit -n) or lower "
             "--max-sessions",

@@ -2,8 +2,9 @@
 Where the server listens: endpoint descriptions as ``--listen`` takes them, read and tried before the daemon starts.
 
 The descriptions are Twisted's (:func:`twisted.internet.endpoints.serverFromString`), so plugins of other packages work
-too. Added here: port 25 is refused (RFC 2033 §5), a Unix socket is for its owner and group only, and the backlog holds
-more than a moment's connections.
+too. Added here: port 25 is refused (RFC 2033 §5), a Unix socket is for its owner and group only, the backlog holds
+more than a moment's connections, and ``haproxy:`` before another description is our own
+:class:`~lmtp_twisted.extensions.proxy.ProxyEndpoint`: Twisted's greets before the header, and wants it in one segment.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from twisted.python.lockfile import FilesystemLock
 from zope.interface import implementer
 
 from lmtp_twisted.daemon.options import port
+from lmtp_twisted.extensions.proxy import ProxyEndpoint
 
 # The order of the positional arguments of Twisted's own endpoint types.
 _POSITIONS = {
@@ -46,27 +48,33 @@ _KEYWORD = re.compile(r"((?:[^\\=]|\\.)*)=(.*)", re.DOTALL)
 @attrs.frozen
 class ListenDescription:
     """
-    :ivar text: the description, with our defaults where it said nothing.
+    :ivar text: the description as Twisted takes it, with our defaults where it said nothing.
     :ivar kind: its type, such as ``tcp``.
     :ivar values: its arguments by name, where it is a type of Twisted's; else empty.
+    :ivar is_proxied: whether ``haproxy:`` stood before it.
     """
 
     text: str
     kind: str
     values: dict[str, str]
+    is_proxied: bool = False
 
 
 def read_description(text: str) -> ListenDescription:
     """
     :param text: such as ``unix:/run/lmtp.sock`` or ``tcp:2524:interface=192.0.2.1``.
-    :raises ValueError: for port 25. What else is wrong with it is for Twisted to say.
+    :raises ValueError: for port 25, and where ``haproxy:`` cannot stand. What else is wrong with it is for Twisted to
+        say.
     """
     kind, *arguments = _fields(text)
     kind = kind.lower()
-    # A header of the PROXY protocol before that of another endpoint.
     if kind == "haproxy":
         inner = read_description(text[len("haproxy:") :])
-        return attrs.evolve(inner, text=f"haproxy:{inner.text}")
+        if inner.is_proxied:
+            raise ValueError("there is one header of the PROXY protocol, so one haproxy:")
+        if inner.kind == "ssl":
+            raise ValueError("the header comes before TLS: --listen-tls haproxy:tcp:PORT is what proxies speak to")
+        return attrs.evolve(inner, is_proxied=True)
     names = _POSITIONS.get(kind, ())
     values: dict[str, str] = {}
     positional = 0
@@ -112,7 +120,8 @@ def make_endpoint(reactor: Any, description: ListenDescription) -> Any:
     :raises ValueError: where Twisted does not take the description.
     """
     try:
-        return serverFromString(reactor, description.text)
+        endpoint = serverFromString(reactor, description.text)
+        return ProxyEndpoint(endpoint, reactor) if description.is_proxied else endpoint
     except ImportError as error:
         raise ValueError(f"a package is missing: {error}")
     except (OSError, ValueError) as error:

@@ -26,7 +26,7 @@ from lmtp_twisted.daemon.listening import make_endpoint, read_description, try_t
         ("tcp6:2524", "tcp6:2524:backlog=1024"),
         ("ssl:2524:key.pem", "ssl:2524:key.pem:backlog=1024"),
         ("unix:/run/lmtp", "unix:/run/lmtp:mode=660:backlog=1024"),
-        ("haproxy:tcp:2524", "haproxy:tcp:2524:backlog=1024"),
+        ("haproxy:tcp:2524", "tcp:2524:backlog=1024"),
     ],
 )
 def test_what_a_description_does_not_say_is_added(text: str, completed: str) -> None:
