@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 #: Seconds after which something that should have happened is taken not to happen.
 PATIENCE = 30.0
@@ -20,7 +21,43 @@ PATIENCE = 30.0
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 
 
-class Twistd:
+class Running:
+    """
+    A program that runs, and what it writes to its standard output.
+
+    :param options: as :class:`subprocess.Popen` takes them.
+    :ivar output: as much of it as was read.
+    """
+
+    def __init__(self, command: Sequence[str], directory: Path, **options: Any) -> None:
+        self.process = subprocess.Popen(
+            command, cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **options
+        )
+        self.output = ""
+
+    def until(self, pattern: str) -> re.Match[str]:
+        """Read the output until it has a line like that."""
+        deadline = time.monotonic() + PATIENCE
+        assert self.process.stdout is not None
+        while (match := re.search(pattern, self.output)) is None:
+            ready, _, _ = select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            data = os.read(self.process.stdout.fileno(), 65536) if ready else b""
+            if not data:
+                raise AssertionError(f"no line like {pattern!r} in the output:\n{self.output}")
+            self.output += data.decode()
+        return match
+
+    def kill(self) -> None:
+        """It ends, if it has not yet."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+class Twistd(Running):
     """
     A ``twistd -n lmtp`` whose log goes to its standard output.
 
@@ -38,27 +75,8 @@ class Twistd:
         environment: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
     ) -> None:
-        self.process = subprocess.Popen(
-            [*prefix, *TWISTD, "-n", "--pidfile=", *options, "lmtp", *arguments],
-            cwd=directory,
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        self.output = ""
-
-    def until(self, pattern: str) -> re.Match[str]:
-        """Read the log until it has a line like that."""
-        deadline = time.monotonic() + PATIENCE
-        assert self.process.stdout is not None
-        while (match := re.search(pattern, self.output)) is None:
-            ready, _, _ = select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-            data = os.read(self.process.stdout.fileno(), 65536) if ready else b""
-            if not data:
-                raise AssertionError(f"no line like {pattern!r} in the log:\n{self.output}")
-            self.output += data.decode()
-        return match
+        command = [*prefix, *TWISTD, "-n", "--pidfile=", *options, "lmtp", *arguments]
+        super().__init__(command, directory, env={**os.environ, **(environment or {})}, stderr=subprocess.PIPE)
 
     @property
     def port(self) -> int:
@@ -90,26 +108,28 @@ def twistd(
     try:
         yield running
     finally:
-        if running.process.poll() is None:
-            running.process.kill()
-        running.process.wait()
-        for stream in (running.process.stdout, running.process.stderr):
-            if stream is not None:
-                stream.close()
+        running.kill()
 
 
 class Client:
-    """One session of LMTP over a socket that blocks."""
+    """
+    One session of LMTP over a socket that blocks.
 
-    def __init__(self, port: int | None = None, path: Path | None = None) -> None:
+    :param is_greeted: whether to wait for the greeting.
+    """
+
+    #: The address that it comes from.
+    SOURCE = "127.0.0.1"
+
+    def __init__(self, port: int | None = None, path: Path | None = None, *, is_greeted: bool = True) -> None:
         if path is None:
-            self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+            self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE, (self.SOURCE, 0))
         else:
             self._socket = socket.socket(socket.AF_UNIX)
             self._socket.settimeout(PATIENCE)
             self._socket.connect(str(path))
         self._lines = self._socket.makefile("r", encoding="ascii", newline="\r\n")
-        self.greeting = self.reply()
+        self.greeting = self.reply() if is_greeted else ""
 
     def __enter__(self) -> Client:
         return self

@@ -15,6 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
 
 from lmtp_twisted.daemon.listening import make_endpoint, read_description, try_to_listen
+from lmtp_twisted.extensions.proxy import ProxyEndpoint
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,29 @@ def test_endpoints_are_twisteds() -> None:
     assert isinstance(_endpoint("unix:/run/lmtp"), UNIXServerEndpoint)
 
 
+@pytest.mark.parametrize("text", ["haproxy:tcp:0", "HAProxy:unix:/run/a\\:b"])
+def test_behind_a_proxy_it_is_an_endpoint_of_ours_around_twisteds(text: str) -> None:
+    """Twisted's own greets before the header, and drops one that comes in two segments."""
+    endpoint = _endpoint(text)
+    assert isinstance(endpoint, ProxyEndpoint)
+    assert isinstance(endpoint.endpoint, (TCP4ServerEndpoint, UNIXServerEndpoint))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("haproxy:haproxy:tcp:2524", "one haproxy:"),
+        ("haproxy:ssl:2524", "the header comes before TLS"),
+        ("haproxy:", "Unknown endpoint type: ''"),
+        ("haproxy:tcp", "its port is missing"),
+        ("haproxy:unix:", "its address is missing"),
+    ],
+)
+def test_a_proxy_is_in_front_of_an_endpoint_that_can_have_one(text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        _endpoint(text)
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -131,10 +155,11 @@ def test_a_free_port_is_free_again_after_the_trial() -> None:
     _try(f"tcp:{port}:interface=127.0.0.1")
 
 
+@pytest.mark.parametrize("kind", ["tcp", "haproxy:tcp"])
 @pytest.mark.parametrize("interface", ["127.0.0.1", "localhost", ""])
-def test_a_port_in_use_is_noticed(taken_port: int, interface: str) -> None:
+def test_a_port_in_use_is_noticed(taken_port: int, interface: str, kind: str) -> None:
     with pytest.raises(OSError, match="Address already in use"):
-        _try(f"tcp:{taken_port}:interface={interface}")
+        _try(f"{kind}:{taken_port}:interface={interface}")
 
 
 def test_the_same_port_twice_is_noticed() -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from running_twistd import PATIENCE, TWISTD, Client, twistd
 
+from lmtp_twisted.backends.maildir.directories import MOST_OPEN
+
 
 def _mail(directory: Path) -> list[str]:
     """What lies in the Maildirs below."""
@@ -229,6 +231,15 @@ def test_too_few_files_for_so_many_sessions_are_a_warning_at_the_start(tmp_path:
     few = ["sh", "-c", 'ulimit -n 200; exec "$@"', "sh"]
     with twistd(tmp_path, "--port", "0", "--backend", "null:", prefix=few) as server:
         server.until(r"warn \[lmtp\] only 200 files may be open, too few for 1000 sessions: ")
+
+
+@pytest.mark.parametrize(("listen", "is_enough"), [("tcp", True), ("haproxy:tcp", False)])
+def test_connections_that_wait_for_a_proxys_header_are_files_too(tmp_path: Path, listen: str, is_enough: bool) -> None:
+    few = ["sh", "-c", f'ulimit -n {2 * 10 + 500 + 2 * MOST_OPEN}; exec "$@"', "sh"]
+    arguments = ["--listen", f"{listen}:0:interface=127.0.0.1", "--backend", "null:", "--max-sessions", "10"]
+    with twistd(tmp_path, *arguments, prefix=few) as server:
+        server.until("listening on ")
+        assert (" files may be open, too few for 10 sessions: " not in server.output) == is_enough
 
 
 def test_a_client_that_does_not_read_its_last_replies_does_not_keep_the_server(tmp_path: Path) -> None:
