@@ -74,7 +74,7 @@ class SessionInfo:
     applications only read it, but for :attr:`data`, which is theirs.
 
     :ivar peer: the address of the client; after XCLIENT or PROXY, the address that the trusted peer gave.
-    :ivar host: our own address of the connection.
+    :ivar host: our own address of the connection; after PROXY, the address that the client connected to.
     :ivar id: unique; begins every reply id of the session and stands in the log.
     :ivar lhlo_name: what the client called itself in LHLO, printable ASCII, ``""`` before it.
     :ivar tls: the facts of TLS where it is on, else ``None``.

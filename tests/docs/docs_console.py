@@ -20,7 +20,7 @@ from docs_pages import Block
 #: Seconds that a command or the start of a server may take.
 PATIENCE = 30.0
 
-_ADDRESS = re.compile(r"--port (\d+)|listenTCP\((\d+)|tcp:(\d+)|unix:([^\s:\"']+)")
+_ADDRESS = re.compile(r"--port (\d+)|listenTCP\((\d+)|(haproxy:)?(?:tcp:(\d+)|unix:([^\s:\"']+))")
 _DAEMON = re.compile(r"(PYTHONPATH=\S+ )?twistd ")
 _STOPS = re.compile(r"^kill .*\$\(cat (\S+\.pid)\)")
 _PROGRAM = re.compile(r"python (\S+\.py)\b")
@@ -143,11 +143,14 @@ def _addresses(text: str) -> list[str]:
 def _is_there(address: str) -> bool:
     if address.endswith(".pid"):
         return os.path.exists(address)
+    proxy, _, address = address.rpartition(":")
     family = socket.AF_INET if address.isdigit() else socket.AF_UNIX
     with socket.socket(family) as client:
         client.settimeout(PATIENCE)
         try:
             client.connect(("127.0.0.1", int(address)) if address.isdigit() else address)
+            if proxy:
+                client.sendall(b"PROXY UNKNOWN\r\n")
             # It listens before its reactor runs, and only then an interrupt ends it well.
             return client.recv(4) == b"220 "
         except OSError:

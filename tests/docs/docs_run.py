@@ -23,8 +23,8 @@ PORTS = ("2524", "2525")
 PLACES = ("/srv/", "/var/spool/postfix/", "/var/log/")
 #: Languages of Postfix's configuration: see test_docs_postfix.py.
 CONFIGURATION = frozenset({"ini"})
-#: Languages of blocks that are read by tests of their own: this, and test_docs_systemd.py.
-READ = CONFIGURATION | {"systemd"}
+#: Languages of blocks that are read by tests of their own: this, test_docs_systemd.py and test_docs_haproxy.py.
+READ = CONFIGURATION | {"systemd", "cfg"}
 #: Programs that are not everywhere, and what they belong to.
 PEERS = {"swaks": "swaks", "postconf": "postfix"}
 

@@ -1,6 +1,6 @@
 """
 Sessions behind a proxy: HAProxy's proxy-protocol.txt, whose sections are cited here. The headers themselves are in
-tests/wire/test_proxy.py.
+tests/wire/test_proxy_headers.py.
 """
 
 from __future__ import annotations
