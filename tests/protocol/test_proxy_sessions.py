@@ -267,6 +267,10 @@ def test_the_time_is_a_choice() -> None:
     factory.reactor.advance(0.2)
     assert late.aborting
     assert not in_time.aborting
+    # It may be on its way already.
+    late.protocol.dataReceived(V1)
+    assert late.value() == b""
+    assert len(factory.sessions) == 1
     in_time.lose()
 
 
