@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any
 
 from twisted.cred.portal import Portal
-from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
@@ -17,19 +16,18 @@ from twisted.logger import Logger
 from lmtp_twisted.callables import MessageCallable, RecipientCallable, deliveries_of
 from lmtp_twisted.connection import Connection
 from lmtp_twisted.envelope import Recipient, Sender
-from lmtp_twisted.extensions.peer_credentials import credentials_of
+from lmtp_twisted.extensions.peer import credentials_of, link_of
 from lmtp_twisted.limits import Limit
 from lmtp_twisted.offer import Offers
 from lmtp_twisted.outbox import Outbox
 from lmtp_twisted.policy import PolicyFirst
 from lmtp_twisted.protocol import LMTPProtocol
 from lmtp_twisted.sequence import LEAD_TO_AUTH, NEED_AUTH, SEQUENCE, State
-from lmtp_twisted.session import Link, SessionInfo
+from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import default_pool
 from lmtp_twisted.transaction import Transaction
-from lmtp_twisted.trust import ip_of
 from lmtp_twisted.wire import replies
 from lmtp_twisted.wire.parameters import Body
 from lmtp_twisted.wire.replies import Reply
@@ -209,15 +207,10 @@ class LMTPFactory(ServerFactory):
     def new_session(self, transport: Any) -> SessionInfo:
         """What is known of a client when its connection was made."""
         peer = transport.getPeer()
-        if isinstance(peer, UNIXAddress):
-            link = Link.UNIX
-        else:
-            address = ip_of(peer)
-            link = Link.LOOPBACK if address is not None and address.is_loopback else Link.NETWORK
         return SessionInfo(
             peer,
             transport.getHost(),
-            link=link,
+            link=link_of(transport),
             credentials=credentials_of(transport),
             is_trusted=self.settings.trusted.covers(peer),
         )

@@ -12,7 +12,7 @@ from lmtp_twisted.awaiting import FAILURES, abort, deferred_of, go_on
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
 from lmtp_twisted.session import SessionInfo
-from lmtp_twisted.verdict import RECIPIENT, SENDER, Question
+from lmtp_twisted.verdict import RECIPIENT, SENDER, Question, verify
 
 
 @implementer(ILMTPDeliveryFactory)
@@ -60,6 +60,9 @@ class _PolicyDelivery:
 
     def validateTo(self, recipient: Recipient) -> Any:
         return _ask_in_turn(RECIPIENT, self._policy.validateTo(recipient), lambda: self._backend.validateTo(recipient))
+
+    def verifyAddress(self, recipient: Recipient) -> Any:
+        return verify(self._backend, recipient)
 
     def deliver(self, message: IReceivedMessage) -> Any:
         return self._backend.deliver(message)

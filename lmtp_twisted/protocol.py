@@ -19,7 +19,7 @@ from lmtp_twisted.limits import Limit
 from lmtp_twisted.negotiation import Negotiator
 from lmtp_twisted.sequence import State
 from lmtp_twisted.transaction import Transaction
-from lmtp_twisted.verdict import DELIVERY, RECIPIENT, SENDER, VERIFY
+from lmtp_twisted.verdict import DELIVERY, RECIPIENT, SENDER, VERIFY, verify
 from lmtp_twisted.wire import replies
 from lmtp_twisted.wire.commands import MAX_LINE, NotRemembered, line_limit, parse_lhlo, read_line, split_command
 from lmtp_twisted.wire.replies import Reply
@@ -258,13 +258,8 @@ class LMTPProtocol(Negotiator):
         if isinstance(delivery, (Failure, DeliveryError)):
             self.send(DELIVERY.verdict(delivery).encoded)
             return
-        verify = getattr(delivery, "verifyAddress", None)
-        if verify is None:
-            abort(delivery, "VRFY")
-            self._good(replies.CANNOT_VERIFY)
-            return
         try:
-            answer = verify(recipient)
+            answer = verify(delivery, recipient)
             waiting = deferred_of(answer)
         except FAILURES:
             answer, waiting = Failure(), None

@@ -21,7 +21,7 @@ from lmtp_twisted.awaiting import FAILURES, abort, deferred_of, go_on
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
 from lmtp_twisted.session import SessionInfo
-from lmtp_twisted.verdict import SENDER, one_for_each
+from lmtp_twisted.verdict import SENDER, one_for_each, verify
 
 
 @implementer(ILMTPDeliveryFactory)
@@ -79,6 +79,15 @@ class _RoutedDelivery:
         if delivery is not None:
             return delivery.validateTo(recipient)
         return go_on(backend.getDelivery(self._session), partial(self._introduce, recipient, backend))
+
+    def verifyAddress(self, recipient: Recipient) -> Any:
+        backend: Any = self._router.backend_for(recipient)
+        return go_on(backend.getDelivery(self._session), partial(self._verify, recipient))
+
+    def _verify(self, recipient: Recipient, delivery: Any) -> Any:
+        # It is aborted with the others.
+        self._deliveries[id(delivery)] = delivery
+        return verify(delivery, recipient)
 
     def _introduce(self, recipient: Recipient, backend: Any, delivery: Any) -> Any:
         def refused(failure: Failure) -> Failure:

@@ -19,6 +19,7 @@ from lmtp_twisted.awaiting import cancel, deferred_of
 from lmtp_twisted.errors import DeliveryError, is_enhanced
 from lmtp_twisted.wire.replies import (
     CANCELLED,
+    CANNOT_VERIFY,
     DEFAULT_ENHANCED,
     DELIVERED,
     INTERNAL_ERROR,
@@ -90,6 +91,18 @@ SENDER = Question("validateFrom", SENDER_OK, 550, "5.7.1")
 RECIPIENT = Question("validateTo", RECIPIENT_OK, 550, "5.1.1")
 VERIFY = Question("verifyAddress", RECIPIENT_OK, 550, "5.1.1")
 OUTCOME = Question("deliver", DELIVERED, 554, "5.3.0")
+
+
+def verify(delivery: Any, recipient: Any) -> Any:
+    """
+    Ask a delivery that may answer VRFY.
+
+    :param delivery: an :class:`~lmtp_twisted.interfaces.ILMTPDelivery`.
+    :param recipient: whom the client named.
+    :returns: its answer; 252 where it has none.
+    """
+    ask = getattr(delivery, "verifyAddress", None)
+    return CANNOT_VERIFY if ask is None else ask(recipient)
 
 
 def one_for_each(result: Any, count: int) -> Sequence[Any]:

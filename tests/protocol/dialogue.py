@@ -20,7 +20,7 @@ HOSTNAME = "mx.example.org"
 
 #: A line of a reply that has an enhanced status code of its own class (RFC 2034 §4).
 _ENHANCED = re.compile(r"([245])\d\d[ -]\1\.\d{1,3}\.\d{1,3}( |\Z)")
-_HELLO = re.compile(rb"LHLO|EHLO|HELO", re.IGNORECASE)
+_HELLO = re.compile(rb"LHLO|EHLO|HELO|XCLI", re.IGNORECASE)
 _REPLY_ID = re.compile(r"\b[0-9a-z]{14}(?=\.\d+\.\d+\b)")
 
 #: The sessions of the test that runs, for the fixture that looks after it.
@@ -67,8 +67,8 @@ def server(
 class Client(Conversation):
     """
     A conversation in which every line of a reply is held against the rules for all replies: ASCII, at most 512 octets,
-    an enhanced status code of the class of its code on all but the greeting and the replies to LHLO, EHLO and HELO
-    (RFC 2034 §4, RFC 5321 §4.5.3.1.5).
+    an enhanced status code of the class of its code on all but the greeting and the replies to LHLO, EHLO, HELO and
+    XCLIENT (RFC 2034 §4, RFC 5321 §4.5.3.1.5).
 
     :ivar factory: the server.
     :ivar reactor: its clock.

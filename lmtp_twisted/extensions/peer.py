@@ -1,0 +1,62 @@
+"""What the transport itself knows of the peer, whatever a proxy has said of it."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
+from twisted.protocols.policies import ProtocolWrapper
+
+from lmtp_twisted.session import Link, PeerCredentials
+from lmtp_twisted.trust import ip_of
+
+_UCRED = struct.Struct("3i")
+# Not on every system.
+_SO_PEERCRED: int | None = getattr(socket, "SO_PEERCRED", None)
+
+
+def _socket_of(transport: Any) -> Any:
+    """The socket below TLS and the like; ``None`` where there is none."""
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    return getattr(transport, "socket", None)
+
+
+def credentials_of(transport: Any) -> PeerCredentials | None:
+    """
+    Who is at the other end of a Unix socket: the kernel knows (SO_PEERCRED, socket(7)).
+
+    :param transport: of a session.
+    :returns: as whom the peer connected; ``None`` where it is no Unix socket, or the system does not say.
+    """
+    connection = _socket_of(transport)
+    if _SO_PEERCRED is None or getattr(connection, "family", None) != socket.AF_UNIX:
+        return None
+    return PeerCredentials(*_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, _SO_PEERCRED, _UCRED.size)))
+
+
+def link_of(transport: Any) -> Link:
+    """
+    :param transport: of a session.
+    :returns: the kind of way to the peer: where a proxy is on it, the worse of the two parts.
+    """
+    links = {_link_to(transport.getPeer())}
+    connection = _socket_of(transport)
+    if connection is not None and connection.family != socket.AF_UNIX:
+        try:
+            host = connection.getpeername()[0]
+        except OSError:
+            # It is gone already.
+            host = ""
+        links.add(_link_to(IPv4Address("TCP", host, 0)))
+    return next(link for link in (Link.NETWORK, Link.LOOPBACK, Link.UNIX) if link in links)
+
+
+def _link_to(peer: IAddress) -> Link:
+    if isinstance(peer, UNIXAddress):
+        return Link.UNIX
+    address = ip_of(peer)
+    return Link.LOOPBACK if address is not None and address.is_loopback else Link.NETWORK
