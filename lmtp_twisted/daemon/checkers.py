@@ -19,7 +19,7 @@ from cryptography.x509 import (
     SubjectAlternativeName,
     load_der_x509_certificate,
 )
-from twisted.cred.checkers import FilePasswordDB, ICredentialsChecker
+from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.cred.strcred import InvalidAuthType, makeChecker
@@ -59,9 +59,9 @@ def portal_of(descriptions: Sequence[str], backend: Any) -> Portal:
     """
     portal = Portal(BackendRealm(backend))
     for description in descriptions:
-        kind = description.partition(":")[0]
+        kind, _, argument = description.partition(":")
         try:
-            checker: Any = _checker(kind, description)
+            checker: Any = _checker(kind, argument)
         except ValueError as error:
             raise ValueError(f"--auth {kind}: {error}")
         usable = [interface for interface in checker.credentialInterfaces if interface in INTERFACES]
@@ -73,20 +73,20 @@ def portal_of(descriptions: Sequence[str], backend: Any) -> Portal:
     return portal
 
 
-def _checker(kind: str, description: str) -> Any:
+def _checker(kind: str, argument: str) -> Any:
     if kind == "unix" and find_spec("crypt") is None:
         raise ValueError("it needs the module crypt, which Python has no more since 3.13")
+    if kind == "file" and argument:
+        # Twisted's own would only print a warning.
+        _try_to_read(argument)
     try:
-        checker = makeChecker(description)
+        return makeChecker(f"{kind}:{argument}")
     except InvalidAuthType:
         raise ValueError("there is no such type, see --help-auth")
     except ValueError:
         raise
     except Exception as error:
         raise ValueError(f"it cannot be made ({type(error).__name__})")
-    if isinstance(checker, FilePasswordDB):
-        _try_to_read(checker.filename)
-    return checker
 
 
 def _try_to_read(path: str) -> None:

@@ -32,15 +32,17 @@ _POSITIONS = {
     "tcp": ("port", "interface", "backlog"),
     "tcp6": ("port", "backlog", "interface"),
     "ssl": ("port", "privateKey", "certKey", "sslmethod", "interface", "backlog"),
+    "tls": ("path", "port", "backlog", "interface"),
     "unix": ("address", "mode", "backlog", "lockfile"),
 }
 _DEFAULTS = {
     "tcp": {"backlog": "1024"},
     "tcp6": {"backlog": "1024"},
     "ssl": {"backlog": "1024"},
+    "tls": {"backlog": "1024"},
     "unix": {"mode": "660", "backlog": "1024"},
 }
-_EXAMPLES = {"unix": "/run/lmtp.sock"}
+_EXAMPLES = {"unix": "/run/lmtp.sock", "tls": "/etc/lmtp/certificates:2524"}
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _KEYWORD = re.compile(r"((?:[^\\=]|\\.)*)=(.*)", re.DOTALL)
 
@@ -72,7 +74,7 @@ def read_description(text: str) -> ListenDescription:
         inner = read_description(text[len("haproxy:") :])
         if inner.is_proxied:
             raise ValueError("there is one header of the PROXY protocol, so one haproxy:")
-        if inner.kind == "ssl":
+        if inner.kind in ("ssl", "tls"):
             raise ValueError("the header comes before TLS: --listen-tls haproxy:tcp:PORT is what proxies speak to")
         return attrs.evolve(inner, is_proxied=True)
     names = _POSITIONS.get(kind, ())
@@ -159,6 +161,8 @@ def try_to_listen(description: ListenDescription, tried: ExitStack) -> None:
     :raises OSError: where it cannot be done.
     """
     values = description.values
+    if description.kind == "tls" and not any(name.endswith(".pem") for name in os.listdir(values["path"])):
+        raise FileNotFoundError(f"there is no certificate in {values['path']}: files of PEM end in .pem")
     if description.kind == "unix":
         _try_unix(values["address"], tried)
     elif "port" in values:

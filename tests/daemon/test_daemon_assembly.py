@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -324,3 +325,87 @@ def as_root() -> None:
     """Only root can become somebody else."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--auth", "file:nowhere"], "--auth file: nowhere: No such file or directory"),
+        (["--auth", "file:."], "--auth file: .: Is a directory"),
+        (["--auth", "file:"], "--auth file: 'file' requires a filename"),
+        (["--auth", "tokens:nowhere"], "--auth tokens: nowhere: No such file or directory"),
+        (["--auth", "tokens:"], "--auth tokens: a file is needed"),
+        (["--auth", "certificate:nowhere"], "--auth certificate: nowhere: No such file or directory"),
+        (["--auth", "secrets:s3cret"], "--auth secrets: there is no such type, see --help-auth"),
+        (["--auth", "memory:alice:s3cret:b"], "--auth memory: "),
+        (["--auth", "anonymous"], "--auth anonymous: "),
+        (
+            ["--auth", "memory:a:s3cret", "--auth", "memory:b:s3cret"],
+            "--auth memory: another --auth checks the same already",
+        ),
+        (["--auth", "memory:a:s3cret", "--disable", "AUTH"], "--auth and --disable AUTH: one of them only"),
+        (["--auth-required"], "--auth-required needs --auth"),
+        (["--auth-insecure"], "--auth-insecure needs --auth"),
+        (["--disable", "DIGEST-MD5"], "--disable: DIGEST-MD5 is not among "),
+        (["--trust", "192.0.2.1/24"], "--trust: '192.0.2.1/24' has host bits set"),
+        (["--trust", "example.org"], "--trust: 'example.org' does not appear to be an IPv4 or IPv6 network"),
+        (["--allow-uid", "nobody-like-that"], "--allow-uid: there is no user 'nobody-like-that'"),
+        (["--allow-gid", "nobody-like-that"], "--allow-gid: there is no group 'nobody-like-that'"),
+        (["--max-auth-failures", "0"], "--max-auth-failures: 0 is not positive"),
+        (["--session-timeout", "-1"], "--session-timeout: '-1' is not a number of seconds"),
+        (["--help-auth-type", "nothing"], "Invalid auth type: nothing"),
+    ],
+)
+def test_who_may_talk_is_checked_too(arguments: list[str], complaint: str) -> None:
+    """No line that may hold a password is repeated."""
+    line = _complaint("--backend", "null:", *arguments)
+    assert line.startswith(complaint)
+    assert "s3cret" not in line
+
+
+def test_where_python_has_no_crypt_accounts_of_the_system_cannot_be_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since Python 3.13: better now than at each login."""
+    monkeypatch.setattr("lmtp_twisted.daemon.checkers.find_spec", lambda name: None)
+    assert _complaint("--backend", "null:", "--auth", "unix") == (
+        "--auth unix: it needs the module crypt, which Python has no more since 3.13"
+    )
+
+
+def test_a_portal_is_made_of_all_checkers() -> None:
+    """Each interface has its own."""
+    Path("tokens").write_text("alice:t0ken\n")
+    factory = _made(
+        "--backend", "null:", "--auth", "memory:a:b", "--auth", "tokens:tokens", "--auth", "certificate:"
+    ).factory
+    assert len(factory.portal.checkers) == 4
+
+
+def test_names_and_numbers_of_users_will_do() -> None:
+    """As the system has them."""
+    arguments = [
+        "--allow-uid",
+        "root",
+        "--allow-uid",
+        "1234",
+        "--allow-gid",
+        "root",
+        "--trust",
+        "unix",
+        "--trust",
+        "::1",
+    ]
+    settings = _made("--backend", "null:", *arguments).factory.settings
+    assert (settings.allowed_uids, settings.allowed_gids) == ({0, 1234}, {0})
+    assert settings.trusted.unix
+    assert [str(network) for network in settings.trusted.networks] == ["::1/128"]
+
+
+def test_the_help_of_auth_names_our_types(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those whose credentials a mechanism can make."""
+    options = Options()
+    options.authOutput = sys.stdout
+    with pytest.raises(SystemExit):
+        options.parseOptions(["--help-auth"])
+    text = capsys.readouterr().out
+    assert {"file", "memory", "tokens", "certificate"} <= set(text.split())
+    assert "sshkey" not in text
