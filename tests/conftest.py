@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from peer_programs import PEERS, find
 from twisted.internet import reactor
 from twisted.logger import LogEvent, globalLogPublisher
 
-#: By peer: the programs it consists of.
-PEERS = {
-    "postfix": ("postfix", "postconf", "smtp-source", "smtp-sink", "sendmail"),
-    "swaks": ("swaks",),
-    "netcat": ("nc",),
-    "dovecot": ("dovecot", "doveconf"),
-    "node": ("node",),
-    "haproxy": ("haproxy",),
-}
 # A busy machine is no defect of what is tested.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
-
-_SBIN = os.pathsep.join(("/usr/local/sbin", "/usr/sbin", "/sbin"))
-
-
-def _find(program: str) -> str | None:
-    return shutil.which(program, path=os.environ.get("PATH", os.defpath) + os.pathsep + _SBIN)
-
 
 _IS_CI = bool(os.environ.get("LMTP_TWISTED_REQUIRE_PEERS"))
 
@@ -56,7 +40,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("peer"):
         (name,) = marker.args
-        missing = [program for program in PEERS[name] if _find(program) is None]
+        missing = [program for program in PEERS[name] if find(program) is None]
         if missing:
             reason = f"{', '.join(missing)} of {name} not found: make peers installs it"
             pytest.skip(reason)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from docs_run import free_port
+from peer_programs import search_path
 
 #: Seconds that Postfix may take for anything.
 PATIENCE = 30.0
@@ -66,8 +67,7 @@ def needs_root() -> None:
 
 def environment() -> dict[str, str]:
     """With the directories where Postfix's programs are."""
-    path = (os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin")
-    return {**os.environ, "PATH": os.pathsep.join(path)}
+    return {**os.environ, "PATH": search_path()}
 
 
 def write_configuration(directory: Path, main: str, master: str) -> None:

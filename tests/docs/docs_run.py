@@ -16,6 +16,7 @@ from docs_console import Command, Console, commands_of
 from docs_exchange import play
 from docs_interpreter import Interpreter
 from docs_pages import INSTEAD, NOT_RUN, Block
+from peer_programs import search_path
 
 #: Ports of the pages: each run has free ones instead.
 PORTS = ("2524", "2525")
@@ -138,9 +139,7 @@ def free_port() -> int:
 
 
 def _environment() -> Mapping[str, str]:
-    # Postfix's programs are not in an ordinary user's path.
-    places = (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin")
-    path = os.pathsep.join(places)
+    path = os.pathsep.join((str(Path(sys.executable).parent), search_path()))
     found = shutil.which("twistd", path=path)
     assert found is not None, "twistd is not in the environment of the tests"
     return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "LC_ALL": "C.UTF-8"}

@@ -1,4 +1,4 @@
-"""What the tests against real peers share: our server on real sockets, programs, and a Postfix of our own."""
+"""What the tests against real peers share: our server on real sockets, programs, a Postfix and an Exim of our own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from daemons import Daemon, start_daemon
+from private_exim import Exim
 from private_postfix import Postfix
 from programs import Program
 from real_servers import RealServer, Serve, start_server
@@ -75,6 +77,24 @@ async def start_program() -> AsyncIterator[Callable[..., Program]]:
         await program.end()
 
 
+@pytest.fixture
+def mail(open_directory: Path, tmp_path: Path) -> Path:
+    """Where the mail goes: other users can look into it."""
+    return open_directory / tmp_path.name / "mail"
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, mail: Path, start_program: Callable[..., Program]) -> Daemon:
+    """Starts a ``twistd lmtp``, which ends with the test; its backend is a Maildir where no other is said."""
+
+    async def start(*options: str) -> Program:
+        if not any(option.startswith("--backend") for option in options):
+            options += (f"--backend=maildir:{mail}",)
+        return await start_daemon(start_program, tmp_path, *options)
+
+    return start
+
+
 @pytest.fixture(scope="session")
 def postfix(open_directory: Path, sockets: Path) -> Iterator[Postfix]:
     """A Postfix of our own, started once."""
@@ -85,4 +105,16 @@ def postfix(open_directory: Path, sockets: Path) -> Iterator[Postfix]:
     instance = Postfix(directory, sockets)
     yield instance
     pytest_twisted.blockon(ensureDeferred(instance.stop()))
+    assert not instance.complaints
+
+
+@pytest.fixture
+def exim(open_directory: Path, sockets: Path) -> Iterator[Exim]:
+    """An Exim of our own."""
+    if os.geteuid() != 0:
+        pytest.skip("Exim takes a configuration of ours from root only")
+    directory = open_directory / f"exim{next(_numbers)}"
+    directory.mkdir(mode=0o755)
+    instance = Exim(directory, sockets)
+    yield instance
     assert not instance.complaints

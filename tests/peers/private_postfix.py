@@ -25,7 +25,8 @@ from typing import Any
 
 import attrs
 from occasions import Occasions
-from programs import in_thread, path_with_sbin, run
+from peer_programs import search_path
+from programs import in_thread, run
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.inotify import IN_MODIFY, IN_MOVED_TO, INotify
@@ -158,7 +159,7 @@ class Postfix:
     def _command(self, verb: str) -> None:
         done = subprocess.run(
             ["postfix", "-c", str(self._directory / "etc"), verb],
-            env={**os.environ, "PATH": path_with_sbin()},
+            env={**os.environ, "PATH": search_path()},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 import attrs
 from occasions import Occasions
+from peer_programs import find, search_path
 from twisted.internet import reactor
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
@@ -18,12 +18,6 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 R = TypeVar("R")
-_SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
-
-
-def path_with_sbin() -> str:
-    """Where programs are looked for: an ordinary user's path lacks Postfix's."""
-    return os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN))
 
 
 @attrs.frozen
@@ -56,8 +50,8 @@ class Program(ProcessProtocol):
         self._given = given
         self._written: dict[int, bytes] = {1: b"", 2: b""}
         self._ends: Occasions[Ended] = Occasions(f"the end of {command[0]}")
-        environment = {**os.environ, "PATH": path_with_sbin(), "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
-        program = shutil.which(command[0], path=environment["PATH"])
+        environment = {**os.environ, "PATH": search_path(), "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+        program = find(command[0])
         assert program is not None, f"no {command[0]} here"
         reactor.spawnProcess(self, program, command, environment, directory)
 

@@ -4,115 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
-import attrs
 import pytest
 import pytest_twisted
+from mailboxes import Kind, fifty_mailboxes, scripted
 from private_postfix import Attempt, Postfix, domain_of
 from real_servers import Serve
 from scripts import ByMailbox
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThread
 
-from lmtp_twisted import PermanentFailure, Reply, TemporaryFailure
+from lmtp_twisted import PermanentFailure
 from lmtp_twisted.testing import ScriptedDeliveries
 
 pytestmark = pytest.mark.peer("postfix")
-
-
-@attrs.frozen
-class Kind:
-    """
-    A kind of mailbox.
-
-    :ivar recipient: the answer to RCPT.
-    :ivar outcome: the outcome after the dot.
-    :ivar dsn: what Postfix logs as the enhanced status code.
-    :ivar status: as what.
-    :ivar reply: the reply that it logs, with ``NAME`` for the recipient and the id.
-    :ivar command: to what it was the reply.
-    """
-
-    recipient: Any
-    outcome: Any
-    dsn: str
-    status: str
-    reply: str
-    command: str | None
-
-
-class LastFirst:
-    """
-    Outcomes that come after all others, the last recipient's first.
-
-    :param number: how many of them a message has.
-    """
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self._waiting: list[Deferred[None]] = []
-
-    def __call__(self) -> Deferred[None]:
-        """One more."""
-        outcome: Deferred[None] = Deferred()
-        self._waiting.append(outcome)
-        if len(self._waiting) == self._number:
-            reactor.callLater(0, self._fire)
-        return outcome
-
-    def _fire(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for outcome in reversed(waiting):
-            outcome.callback(None)
-
-
-_DOT = "end of DATA command"
-_RCPT = "RCPT TO command"
-_DELIVERED = "250 2.0.0 NAME Delivered"
-
-
-def kinds(number: int) -> list[Kind]:
-    """
-    :param number: how many mailboxes of each kind there will be.
-    """
-    unknown = PermanentFailure("No such mailbox", enhanced="5.1.1")
-    busy = TemporaryFailure("Busy", code=452, enhanced="4.2.1")
-    unwanted = PermanentFailure("Not wanted", code=550, enhanced="5.7.1")
-    disk_full = TemporaryFailure("Disk is full", code=452, enhanced="4.3.1")
-    return [
-        Kind(None, None, "2.0.0", "sent", _DELIVERED, None),
-        Kind(unknown, None, "5.1.1", "bounced", "550 5.1.1 No such mailbox", _RCPT),
-        Kind(busy, None, "4.2.1", "deferred", "452 4.2.1 Busy", _RCPT),
-        Kind(None, unwanted, "5.7.1", "bounced", "550 5.7.1 NAME Not wanted", _DOT),
-        Kind(None, disk_full, "4.3.1", "deferred", "452 4.3.1 NAME Disk is full", _DOT),
-        Kind(None, LastFirst(number), "2.0.0", "sent", _DELIVERED, None),
-        Kind(
-            None,
-            Reply(251, "2.1.5", "Sent on to a friend"),
-            "2.1.5",
-            "sent",
-            "251 2.1.5 NAME Sent on to a friend",
-            None,
-        ),
-        Kind(None, Reply(552, "5.2.2", "Quota used up"), "5.2.2", "bounced", "552 5.2.2 NAME Quota used up", _DOT),
-        Kind(None, lambda: deferToThread(str, "In a thread"), "2.0.0", "sent", "250 2.0.0 NAME In a thread", None),
-        Kind(None, ValueError(), "4.3.0", "deferred", "451 4.3.0 NAME Internal error, try again later", _DOT),
-    ]
-
-
-def fifty_mailboxes() -> dict[str, Kind]:
-    """Mailboxes of all kinds, in the order in which Postfix names them, which is that of their names."""
-    return {f"{index:02}": kind for index, kind in enumerate(kinds(5) * 5)}
-
-
-def scripted(mailboxes: dict[str, Kind]) -> ScriptedDeliveries:
-    """Deliveries that do with each mailbox as its kind says."""
-    return ScriptedDeliveries(
-        ByMailbox({name: kind.outcome for name, kind in mailboxes.items()}),
-        recipients=ByMailbox({name: kind.recipient for name, kind in mailboxes.items()}),
-    )
 
 
 def assert_as_scripted(attempts: list[Attempt], mailboxes: dict[str, Kind]) -> None:

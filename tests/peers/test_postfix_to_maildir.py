@@ -4,54 +4,23 @@ from __future__ import annotations
 
 import email.policy
 import mailbox
-import re
 import shutil
 import signal
-import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import pytest_twisted
+from daemons import Daemon, listening_port
 from private_postfix import Postfix, domain_of
-from programs import Program, run
+from programs import run
 
 pytestmark = pytest.mark.peer("postfix")
-
-Daemon = Callable[..., Awaitable[Program]]
 
 CONTENT = (
     "Subject: Grüße aus dem Maildir\r\nFrom: Jörg <jorg@discard.example>\r\nMIME-Version: 1.0\r\n"
     "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
     ".\r\nfrom the beginning\r\nFrom the middle, ein Gruß\r\n\r\n"
 ).encode()
-
-
-@pytest.fixture
-def mail(open_directory: Path, tmp_path: Path) -> Path:
-    """Where the mail goes: other users can look into it."""
-    return open_directory / tmp_path.name / "mail"
-
-
-@pytest.fixture
-def daemon(tmp_path: Path, mail: Path, start_program: Callable[..., Program]) -> Daemon:
-    """Starts ``twistd lmtp`` with options, and waits until it listens."""
-
-    async def start(*options: str) -> Program:
-        twistd = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
-        if not any(option.startswith("--backend") for option in options):
-            options += (f"--backend=maildir:{mail}",)
-        program = start_program(*twistd, "-n", "--pidfile=", "lmtp", *options, directory=str(tmp_path))
-        await program.says("listening on")
-        return program
-
-    return start
-
-
-def listening_port(program: Program) -> int:
-    """The port of 127.0.0.1 that the kernel gave it."""
-    (port,) = re.findall(r"listening on 127\.0\.0\.1:(\d+)", "\n".join(program.lines.seen))
-    return int(port)
 
 
 @pytest_twisted.ensureDeferred

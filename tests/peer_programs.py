@@ -1,0 +1,32 @@
+"""The programs of real peers: what each peer consists of, and where its programs are looked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+#: By peer: the programs it consists of.
+PEERS = {
+    "postfix": ("postfix", "postconf", "smtp-source", "smtp-sink", "sendmail"),
+    "exim": ("exim4", "nc"),
+    "swaks": ("swaks",),
+    "netcat": ("nc",),
+    "dovecot": ("dovecot", "doveconf"),
+    "node": ("node",),
+    "haproxy": ("haproxy",),
+}
+
+#: Where tools/install-peers puts what Debian does not let be installed beside the others.
+_UNPACKED = Path(__file__).parent / "peers" / "build"
+_SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+def search_path() -> str:
+    """What ``PATH`` must be to find them: that of an ordinary user lacks those of mail servers."""
+    return os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN, str(_UNPACKED)))
+
+
+def find(program: str) -> str | None:
+    """Where a program is, if it is anywhere."""
+    return shutil.which(program, path=search_path())
