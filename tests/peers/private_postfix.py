@@ -6,6 +6,9 @@ leaves it but by LMTP to where the domain of a recipient says. So one instance s
 - ``anything@unix-NAME.example`` goes to the socket NAME in the directory for sockets;
 - with ``.kept.example`` for ``.example``, Postfix keeps the connection for the next message;
 - with ``.secure.example`` it insists on TLS, whose certificate it is does not matter;
+- with ``.plain.example``, ``.login.example`` or ``.cram.example`` it logs in by that mechanism as ``postfix`` with the
+  password ``secret``, with ``.wrong.example`` with another one; with ``.secureplain.example`` and so on over TLS;
+- with ``.forward.example`` it tells by XFORWARD what it knows of its own client;
 - ``anything@discard.example`` is thrown away: for senders whose bounces nobody reads.
 """
 
@@ -85,20 +88,35 @@ discard  unix - - n -     - discard
 lmtp     unix - - n -     - lmtp
 kept     unix - - n -     - lmtp -o lmtp_connection_cache_destinations=static:all
 secure   unix - - n -     - lmtp -o lmtp_tls_security_level=encrypt
+forward  unix - - n -     - lmtp -o lmtp_send_xforward_command=yes
 tlsmgr   unix - - n 1000? 1 tlsmgr
 anvil    unix - - n -     1 anvil
 scache   unix - - n -     1 scache
 postlog  unix-dgram n - n - 1 postlogd
 """
 
-_ROUTE = re.compile(r"(?:tcp-(?P<port>[0-9]+)|unix-(?P<socket>[0-9a-z]+))(?:\.(?P<service>kept|secure))?\.example")
+#: By service: the mechanism and the password of an LMTP client that logs in.
+_LOGINS = {
+    "plain": ("plain", "secret"),
+    "login": ("login", "secret"),
+    "cram": ("cram-md5", "secret"),
+    "wrong": ("plain", "wrong"),
+}
+# By default Postfix sends no password that could be read on the way.
+_LOGIN = """\
+{name} unix - - n - - lmtp
+    -o lmtp_sasl_auth_enable=yes -o lmtp_sasl_security_options=noanonymous -o lmtp_sasl_mechanism_filter={mechanism}
+    -o lmtp_sasl_password_maps=static:postfix:{password} -o lmtp_tls_security_level={security}
+"""
+
+_ROUTE = re.compile(r"(?:tcp-(?P<port>[0-9]+)|unix-(?P<socket>[0-9a-z]+))(?:\.(?P<service>[a-z]+))?\.example")
 _ATTEMPT = re.compile(
     r" postfix/\w+\[\d+\]: \w+: to=<(?P<recipient>[^>]*)>, relay=(?P<relay>[^,]+), .*"
     r"dsn=(?P<dsn>[\d.]+), status=(?P<status>\w+) "
     r"\((?:host \S+ said: )?(?P<reply>.*?)(?: \(in reply to (?P<command>.*)\))?\)"
 )
 
-_COMPLAINT = re.compile(r" postfix/(?:lmtp|kept|secure)\[\d+\]: (?:.*: )?(?:warning|error|fatal|panic): ")
+_COMPLAINT = re.compile(r" postfix/(?:lmtp|kept|secure|forward)\[\d+\]: (?:.*: )?(?:warning|error|fatal|panic): ")
 
 
 @attrs.frozen
@@ -141,7 +159,12 @@ class Postfix:
         self._rest = b""
         for name in ("etc", "spool", "data"):
             (directory / name).mkdir(mode=0o755)
-        for name, text in (("main.cf", _MAIN), ("master.cf", _MASTER)):
+        logins = [
+            _LOGIN.format(name=prefix + name, mechanism=mechanism, password=password, security=security)
+            for name, (mechanism, password) in _LOGINS.items()
+            for prefix, security in (("", "none"), ("secure", "encrypt"))
+        ]
+        for name, text in (("main.cf", _MAIN), ("master.cf", _MASTER + "".join(logins))):
             (directory / "etc" / name).write_text(text.format(directory=directory, port=self._port))
         shutil.chown(directory / "data", "postfix")
         maillog = directory / "maillog"
@@ -245,16 +268,18 @@ class Postfix:
         assert ended.status == 0, ended
 
 
-def domain_of(where: int | Path, *, kept: bool = False, secure: bool = False) -> str:
+def domain_of(where: int | Path, service: str = "", *, kept: bool = False, secure: bool = False) -> str:
     """
     The domain whose mail Postfix hands to a server.
 
     :param where: its port, or its socket in the directory for sockets.
-    :param kept: whether the connection is kept for the next message.
-    :param secure: whether TLS is used.
+    :param service: the word that stands before ``.example`` for another way than the usual one.
+    :param kept: the same as the service ``kept``.
+    :param secure: the same as the service ``secure``.
     """
     name = f"unix-{where.name}" if isinstance(where, Path) else f"tcp-{where}"
-    return f"{name}{'.kept' if kept else '.secure' if secure else ''}.example"
+    service = "kept" if kept else "secure" if secure else service
+    return f"{name}{service and f'.{service}'}.example"
 
 
 class _Routes(NetstringReceiver):
