@@ -31,6 +31,15 @@ NOT_RUN = {
     "systemctl enable --now lmtp": "it changes the machine; test_docs_systemd.py reads the unit",
     "systemctl reload haproxy": "it changes the machine; an HAProxy of our own runs with the same configuration",
     "postfix reload": "it changes the machine; a Postfix of our own runs with the same settings",
+    "systemctl reload exim4": "it changes the machine; an Exim of our own runs with the same settings",
+    "exim4 -bt alice@example.org": "test_docs_exim.py types it where there is an Exim with these settings",
+    "exim4 -bP message_size_limit": "test_docs_exim.py types it where there is an Exim with these settings",
+    "exim4 -bP transport lmtp | grep -E '^(final_timeout|message_linelength_limit) '": (
+        "test_docs_exim.py types it where there is an Exim with these settings"
+    ),
+    "grep -o ' [*=-][*=>] .*@example.org .*' /var/log/exim4/mainlog": (
+        "test_docs_exim.py types it where there is such a log"
+    ),
 }
 
 #: Commands for root in whose place others are run, since they need users of the machine.
@@ -44,6 +53,11 @@ INSTEAD = {
         "twistd -n --pidfile= lmtp --listen unix:/var/spool/postfix/lmtp/socket --backend maildir:/srv/mail"
     ),
     "install -d -o vmail -g postfix -m 2750 /var/spool/postfix/lmtp": "install -d -m 2750 /var/spool/postfix/lmtp",
+    "twistd -n --pidfile= --uid=vmail --gid=vmail lmtp "
+    "--listen unix:/var/lib/lmtp/socket --backend maildir:/srv/mail": (
+        "twistd -n --pidfile= lmtp --listen unix:/var/lib/lmtp/socket --backend maildir:/srv/mail"
+    ),
+    "install -d -o vmail -g Debian-exim -m 2750 /var/lib/lmtp": "install -d -m 2750 /var/lib/lmtp",
 }
 
 _DIRECTIVE = re.compile(r"(\s*)\.\. ([a-z-]+)::\s*(.*)")

@@ -94,7 +94,7 @@ class DocumentedPostfix:
     def __init__(self, directory: Path, settings: str, changes: Mapping[str, str]) -> None:
         self.directory = directory
         self._port = free_port()
-        (directory / "etc").mkdir()
+        (directory / "etc").mkdir(exist_ok=True)
         (directory / "data").mkdir()
         shutil.chown(directory / "data", "postfix")
         ours = _MAIN.format(directory=directory).split("\n")

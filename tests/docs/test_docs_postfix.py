@@ -11,33 +11,28 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
-from docs_console import Command, Console, commands_of
-from docs_pages import INSTEAD, ROOT, Block, all_pages, blocks_of
+from docs_machine import Machine, commands_on, servers_on, three_outcomes
+from docs_pages import ROOT, Block, all_pages, blocks_of
 from docs_postfix import DocumentedPostfix, environment, needs_root, write_configuration
-from docs_run import CONFIGURATION, Places
+from docs_run import CONFIGURATION
 
 pytestmark = pytest.mark.peer("postfix")
 
 PAGE = ROOT / "docs" / "postfix.rst"
-SETTINGS = [block for page in all_pages() for block in blocks_of(page) if block.language in CONFIGURATION]
+SETTINGS = [
+    block
+    for page in all_pages()
+    for block in blocks_of(page)
+    if block.language in CONFIGURATION and not (block.file or "").startswith("/etc/exim4/")
+]
 TCP, SOCKET, USERS, VERIFIED, LIMIT = (block for block in SETTINGS if block.page == PAGE)
-#: The commands of the page that start a server, by where it listens; they are run by whoever runs the tests.
-SERVERS = {
-    kind: attrs.evolve(command, text=INSTEAD[command.text])
-    for block in blocks_of(PAGE)
-    if block.language == "console"
-    for command in commands_of(block)
-    for kind in ("--port", "unix:")
-    if command.text.startswith("twistd") and kind in command.text
-}
 
 
 def test_the_page_has_settings() -> None:
     """Else the tests below would test nothing."""
     assert {block.page.name for block in SETTINGS} == {"README.md", "postfix.rst"}
-    assert SERVERS.keys() == {"--port", "unix:"}
+    assert servers_on(PAGE).keys() == {"--port", "unix:"}
 
 
 @pytest.mark.parametrize("block", [pytest.param(block, id=block.place) for block in SETTINGS])
@@ -62,9 +57,9 @@ def complaints(settings: str, directory: Path) -> str:
     return subprocess.run(command, env=environment(), capture_output=True, text=True).stderr
 
 
-class Machine:
+class PostfixMachine(Machine):
     """
-    A machine as the page has it: Postfix and a server, each with a directory of this test's for the system's.
+    With Postfix.
 
     :ivar postfix: once it was started.
     """
@@ -72,28 +67,13 @@ class Machine:
     postfix: DocumentedPostfix
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
-        self.places = Places(directory)
-        self.directory = directory
+        super().__init__(directory, stack, PAGE)
         self._stack = stack
-        self.console = Console(directory, self.places.environment)
-        stack.callback(self.console.kill)
         # As the page's command makes it, but for its owner: whoever runs the tests runs the server.
         sockets = directory / "var/spool/postfix/lmtp"
         sockets.mkdir()
         shutil.chown(sockets, group="postfix")
         sockets.chmod(0o2750)
-
-    def serve(self, kind: str, backend: str | None = None, *options: str) -> None:
-        """Start the server of the page; ``backend`` and ``options`` are instead of and beside what it says there."""
-        command = SERVERS[kind]
-        text = " ".join((command.text, *options))
-        if backend is not None:
-            text = re.sub(r"--backend \S+", f"--backend {backend}", text)
-        self.type(attrs.evolve(command, text=text))
-
-    def type(self, command: Command) -> None:
-        """Type a command of the page."""
-        self.console.run(command, self.places.here(command.text), [self.places.here(line) for line in command.output])
 
     def start_postfix(self, block: Block, **changes: str) -> None:
         """Start Postfix with settings of the page."""
@@ -102,26 +82,20 @@ class Machine:
 
 
 @pytest.fixture
-def machine() -> Iterator[Machine]:
+def machine() -> Iterator[PostfixMachine]:
     """A machine, switched off in the end."""
     needs_root()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="docs-")))
         # For the user of Postfix.
         directory.chmod(0o755)
-        yield Machine(directory, stack)
-
-
-def three_outcomes() -> str:
-    """The backend of the tutorial with three outcomes."""
-    (source,) = (block.text for block in blocks_of(ROOT / "docs/tutorial.rst") if 'Try again tomorrow"' in block.text)
-    return source
+        yield PostfixMachine(directory, stack)
 
 
 THREE = ["alice@example.org", "bob@example.org", "carol@example.org"]
 
 
-def test_mail_goes_over_tcp_into_the_maildirs_of_the_page(machine: Machine) -> None:
+def test_mail_goes_over_tcp_into_the_maildirs_of_the_page(machine: PostfixMachine) -> None:
     """The server as the page starts it, and Postfix as it is told there."""
     machine.serve("--port")
     machine.start_postfix(TCP)
@@ -134,20 +108,14 @@ def test_mail_goes_over_tcp_into_the_maildirs_of_the_page(machine: Machine) -> N
     machine.console.close()
 
 
-def test_postfix_makes_of_replies_over_a_socket_what_the_page_says(machine: Machine) -> None:
+def test_postfix_makes_of_replies_over_a_socket_what_the_page_says(machine: PostfixMachine) -> None:
     """Its log is the one of the page. Without DSN it reports success itself."""
     (machine.directory / "backend.py").write_text(three_outcomes())
     machine.serve("unix:", "python:backend:deliver")
     machine.start_postfix(SOCKET)
     machine.postfix.submit(THREE, options=["NOTIFY=SUCCESS"])
     machine.postfix.statuses(3)
-    (command,) = (
-        command
-        for block in blocks_of(PAGE)
-        if block.language == "console"
-        for command in commands_of(block)
-        if command.text.startswith("grep")
-    )
+    (command,) = commands_on(PAGE, "grep")
     log = machine.directory / "maillog"
     only_lmtp = [line for line in log.read_text().split("\n") if "/lmtp[" in line]
     (machine.directory / "var/log/mail.log").write_text("\n".join(only_lmtp) + "\n")
@@ -156,7 +124,7 @@ def test_postfix_makes_of_replies_over_a_socket_what_the_page_says(machine: Mach
     machine.console.close()
 
 
-def test_users_of_the_machine_are_handed_over_one_by_one(machine: Machine) -> None:
+def test_users_of_the_machine_are_handed_over_one_by_one(machine: PostfixMachine) -> None:
     """By mailbox_transport. With DSN announced, Postfix leaves reports of success to the backend."""
     (machine.directory / "backend.py").write_text(three_outcomes())
     machine.serve("unix:", "python:backend:deliver", "--enable DSN")
@@ -175,7 +143,7 @@ def test_users_of_the_machine_are_handed_over_one_by_one(machine: Machine) -> No
     machine.console.close()
 
 
-def test_a_recipient_who_does_not_exist_is_refused_before_the_message_comes(machine: Machine) -> None:
+def test_a_recipient_who_does_not_exist_is_refused_before_the_message_comes(machine: PostfixMachine) -> None:
     """By reject_unverified_recipient, with the reply of the backend."""
     (machine.directory / "srv/mail/example.org/alice").mkdir(parents=True)
     machine.serve("--port", "maildir:/srv/mail,create=no")
@@ -189,7 +157,7 @@ def test_a_recipient_who_does_not_exist_is_refused_before_the_message_comes(mach
     machine.console.close()
 
 
-def test_a_limit_of_recipients_splits_a_message(machine: Machine) -> None:
+def test_a_limit_of_recipients_splits_a_message(machine: PostfixMachine) -> None:
     """lmtp_destination_recipient_limit, with a smaller number than the page's."""
     name, _, number = LIMIT.text.partition(" = ")
     assert (name, number) == ("lmtp_destination_recipient_limit", "500")
