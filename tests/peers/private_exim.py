@@ -6,6 +6,8 @@ recipient says:
 - ``anything@tcp-2524.example`` goes to port 2524 of 127.0.0.1 by the transport ``smtp``, which speaks LMTP there;
 - with ``.data.example`` for ``.example`` the content goes by DATA, with ``.few.example`` in transactions of at most
   three recipients, with ``.secure.example`` over TLS only and to a server with a certificate of :attr:`Exim.authority`;
+- with ``.plain.example``, ``.login.example`` or ``.cram.example`` it logs in by that mechanism as ``exim`` with the
+  password ``secret``, over TLS where it is offered;
 - ``anything@unix-NAME.example`` goes to the socket NAME in the directory for sockets, by the transport ``lmtp``;
 - with ``.piped.example`` it goes to a command, netcat, which is connected with that socket;
 - ``anything@discard.example`` is thrown away: for senders whose bounces nobody reads.
@@ -50,6 +52,24 @@ begin transports
 
 begin retry
 * * F,1h,1m
+
+begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  client_condition = ${{if eq{{$transport_name}}{{plain}}}}
+  client_send = ^exim^secret
+login:
+  driver = plaintext
+  public_name = LOGIN
+  client_condition = ${{if eq{{$transport_name}}{{login}}}}
+  client_send = : exim : secret
+cram:
+  driver = cram_md5
+  public_name = CRAM-MD5
+  client_condition = ${{if eq{{$transport_name}}{{cram}}}}
+  client_name = exim
+  client_secret = secret
 """
 
 _ROUTER = """\
@@ -83,6 +103,9 @@ _OVER_TCP = {
     "data": "hosts_try_chunking = :",
     "few": "max_rcpt = 3",
     "secure": "hosts_require_tls = *\n  tls_verify_certificates = {directory}/authority.pem\n  tls_verify_hosts = *",
+    "plain": "hosts_require_auth = *",
+    "login": "hosts_require_auth = *",
+    "cram": "hosts_require_auth = *",
 }
 _SOCKET = "${{lookup{{${{extract{{2}}{{-.}}{{$domain}}}}}}dsearch,ret=full{{{sockets}}}}}"
 _OVER_SOCKETS = {"unix": f"socket = {_SOCKET}", "piped": f"command = {{netcat}} -U {_SOCKET}"}
@@ -225,7 +248,7 @@ def domain_of(where: int | Path, kind: str = "") -> str:
     The domain whose mail Exim hands to a server.
 
     :param where: its port, or its socket in the directory for sockets.
-    :param kind: ``data``, ``few``, ``secure`` or ``piped``.
+    :param kind: the word that stands before ``.example`` for another way than the usual one.
     """
     name = f"unix-{where.name}" if isinstance(where, Path) else f"tcp-{where}"
     return f"{name}{kind and f'.{kind}'}.example"
