@@ -99,3 +99,40 @@ async def test_a_message_over_the_limit_is_refused_for_each_recipient(
     assert [(attempt.local, attempt.status) for attempt in attempts] == [("a", "bounced"), ("b", "bounced")]
     assert all("552 5.3.4" in attempt.reply or "message is too big" in attempt.reply for attempt in attempts)
     assert not deliveries.messages
+
+
+_INTERNATIONAL = "From: <jörg@discard.example>\nSubject: Grüße\n\nüber\n".encode()
+
+
+@pytest.mark.parametrize("kind", ["", "data"])
+@pytest_twisted.ensureDeferred
+async def test_a_recipient_in_utf8_is_delivered_and_named_in_ascii(exim: Exim, serve: Serve, kind: str) -> None:
+    """RFC 6531 §3.4, RFC 6533 §3: SMTPUTF8 is announced; the reply names the recipient with escapes."""
+    deliveries = ScriptedDeliveries()
+    server = await serve(0, deliveries)
+    domain = domain_of(server.where, kind)
+    message = await exim.submit([f"почта@{domain}", f"b@{domain}"], _INTERNATIONAL, sender="jörg@discard.example")
+    attempts = exim.attempts(message)
+    assert [(attempt.local, attempt.status) for attempt in attempts] == [("почта", "sent"), ("b", "sent")]
+    # Exim doubles the backslashes for its log.
+    escaped = "".join(f"\\\\x{{{ord(letter):X}}}" for letter in "почта")
+    assert attempts[0].reply.startswith(f"250 2.0.0 <{escaped}@{domain}> ")
+    (delivered,) = deliveries.messages
+    assert delivered.envelope.sender.parameters.smtputf8
+    assert [str(recipient) for recipient in delivered.recipients] == [f"почта@{domain}", f"b@{domain}"]
+    assert b" with UTF8LMTP id " in delivered.received
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_transport_that_does_not_know_smtputf8_is_told_why_it_is_refused(
+    exim: Exim, serve: Serve, sockets: Path
+) -> None:
+    """RFC 6531 §3.5: it sends the address without saying so."""
+    deliveries = ScriptedDeliveries()
+    server = await serve(sockets / "international", deliveries)
+    domain = domain_of(server.where)
+    message = await exim.submit([f"a@{domain}"], _INTERNATIONAL, sender="jörg@discard.example")
+    (attempt,) = exim.attempts(message)
+    assert attempt.status == "bounced"
+    assert ": 550 5.6.7 " in attempt.reply
+    assert not deliveries.messages
