@@ -18,7 +18,8 @@ from lmtp_twisted.wire.addresses import Address
 @implementer(ISessionObserver)
 class Journal:
     """
-    One line for each final reply at ``info``, and for each session's start and end at ``debug``::
+    One line for each final reply at ``info``, and for each session's start and end, its login and the limits that it
+    reaches at ``debug``::
 
         f3k9z2q1a0x7c4.1.1 from=<a@example.net> to=<b@example.org> size=4096 seconds=0.003 reply=250 2.0.0 Delivered
 
@@ -41,7 +42,9 @@ class Journal:
         """Not in the log: it shows in the Received line."""
 
     def sessionAuthenticated(self, session: SessionInfo) -> None:
-        """Not in the log: it shows in the Received line."""
+        """See :class:`~lmtp_twisted.interfaces.ISessionObserver`."""
+        if self._has_sessions:
+            self._say("debug", f"{session.id} session authenticated, user={one_line(str(session.user))}")
 
     def limitReached(self, session: SessionInfo, limit: Limit) -> None:
         """See :class:`~lmtp_twisted.interfaces.ISessionObserver`."""

@@ -7,7 +7,7 @@ import re
 import pytest
 from zope.interface.verify import verifyObject
 
-from lmtp_twisted import LMTPFactory, PermanentFailure, Reply
+from lmtp_twisted import LMTPFactory, PermanentFailure, Reply, Settings
 from lmtp_twisted.daemon.journal import Journal
 from lmtp_twisted.daemon.logs import Log
 from lmtp_twisted.interfaces import ISessionObserver
@@ -125,3 +125,29 @@ def test_only_what_is_wanted_is_said(level: str, count: int) -> None:
     client.say(".")
     client.lose()
     assert len(log.lines) == count
+
+
+def test_who_authenticated_and_what_limit_was_reached_is_said_at_debug() -> None:
+    """A name is one line, whatever a realm or a trusted peer made of it."""
+    for level in ("debug", "info"):
+        log = ListedLog(level)
+        reactor = FakeReactor()
+        factory = LMTPFactory(
+            backend=ScriptedDeliveries(),
+            observers=[Journal(log)],
+            reactor=reactor,
+            spool=fake_spool(reactor),
+            settings=Settings(hostname="x", trusted=["0.0.0.0/0"]),
+        )
+        client = Conversation(factory)
+        client.say("XCLIENT LOGIN=b+C3+B6b+C2+ADx", "GET / HTTP/1.1")
+        session = client.protocol.session.id
+        assert log.lines == (
+            [
+                f"debug {session} session started, peer=192.168.1.1",
+                rf"debug {session} session authenticated, user=böb\xadx",
+                f"debug {session} limit reached: http",
+            ]
+            if level == "debug"
+            else []
+        )

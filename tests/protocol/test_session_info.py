@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import socket
+from typing import Any
 
 import pytest
 from dialogue import Client, connected, greeted, server, with_recipients
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.testing import StringTransport
 
 from lmtp_twisted import LMTPFactory, SessionInfo
-from lmtp_twisted.session import new_session_id
+from lmtp_twisted.extensions.peer import link_of
+from lmtp_twisted.session import Link, new_session_id
 from lmtp_twisted.testing import ScriptedDeliveries
 
 HERE = IPv4Address("TCP", "192.0.2.9", 24)
@@ -116,3 +120,45 @@ def test_protocols_are_made_for_any_address() -> None:
     factory: LMTPFactory = server()
     assert factory.buildProtocol(None).factory is factory
     assert factory.buildProtocol(HERE) is not factory.buildProtocol(HERE)
+
+
+class Socketed(StringTransport):
+    """
+    A transport whose socket knows better.
+
+    :param peer: what a proxy said, or the socket.
+    :param family: of the socket.
+    :param real: the address that it is connected to; ``None`` where it is not any more.
+    """
+
+    def __init__(self, peer: Any, family: int, real: str | None) -> None:
+        super().__init__(peerAddress=peer)
+        self.socket = self
+        self.family = family
+        self._real = real
+
+    def getpeername(self) -> tuple[str, int]:
+        """As a socket does."""
+        if self._real is None:
+            raise OSError("not connected")
+        return self._real, 4711
+
+
+@pytest.mark.parametrize(
+    ("peer", "family", "real", "link"),
+    [
+        (IPv4Address("TCP", "127.0.0.1", 1), socket.AF_INET, "127.0.0.1", Link.LOOPBACK),
+        (IPv6Address("TCP", "::1", 1), socket.AF_INET6, "::1", Link.LOOPBACK),
+        (IPv4Address("TCP", "192.0.2.1", 1), socket.AF_INET, "192.0.2.1", Link.NETWORK),
+        (UNIXAddress(b"/x"), socket.AF_UNIX, "", Link.UNIX),
+        # A proxy on this machine passes on what came from afar, and one that is far off what came to its Unix socket.
+        (IPv4Address("TCP", "192.0.2.1", 1), socket.AF_INET, "127.0.0.1", Link.NETWORK),
+        (IPv4Address("TCP", "192.0.2.1", 1), socket.AF_UNIX, "", Link.NETWORK),
+        (UNIXAddress(b"/x"), socket.AF_INET, "192.0.2.1", Link.NETWORK),
+        (UNIXAddress(b"/x"), socket.AF_INET, "127.0.0.1", Link.LOOPBACK),
+        (IPv4Address("TCP", "127.0.0.1", 1), socket.AF_INET, None, Link.NETWORK),
+    ],
+)
+def test_the_way_to_the_peer_is_the_worse_of_its_parts(peer: Any, family: int, real: str | None, link: Link) -> None:
+    """Whether a password can be said depends on it, so what a proxy claims makes it no better."""
+    assert link_of(Socketed(peer, family, real)) is link

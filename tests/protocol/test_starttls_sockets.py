@@ -21,7 +21,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
-from lmtp_twisted import LMTPFactory, Settings
+from lmtp_twisted import LMTPFactory, PermanentFailure, Settings
 from lmtp_twisted.daemon.listening import TLSEndpoint
 from lmtp_twisted.testing import RecordingObserver, ScriptedDeliveries
 
@@ -46,13 +46,16 @@ class Server:
         self.deliveries: Any = ScriptedDeliveries()
         self._ports: list[Any] = []
 
-    async def listen(self, *, implicit: bool = False, tls: Any = None, **settings: Any) -> int:
+    async def listen(
+        self, *, implicit: bool = False, tls: Any = None, connection_policy: Any = None, **settings: Any
+    ) -> int:
         """Start it. Returns its port."""
         tls = tls or options()
         self.factory = LMTPFactory(
             self.deliveries,
             settings=Settings(hostname="mx.example", **settings),
             tls=tls,
+            connection_policy=connection_policy,
             observers=[self.observer],
         )
         endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
@@ -346,3 +349,43 @@ async def test_a_server_that_stops_says_so_under_tls(server: Server) -> None:
     draining = server.factory.drain()
     assert await talking == ["421 4.3.2"]
     await draining
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_policy_sees_the_tls_of_a_connection_that_begins_with_it(server: Server) -> None:
+    """It is asked when the handshake is over, and may go by the certificate."""
+    seen: list[Any] = []
+
+    class Policy:
+        def validateConnection(self, session: Any) -> None:
+            seen.append(session.tls)
+            if session.tls.version == "TLSv1.2":
+                raise PermanentFailure("too old")
+
+    port = await server.listen(implicit=True, connection_policy=Policy())
+
+    def talk(client: Talk) -> str:
+        client.secure()
+        return first(client.reply())
+
+    def old(client: Talk) -> str:
+        client.secure(newest=ssl.TLSVersion.TLSv1_2)
+        return first(client.reply())
+
+    assert await in_thread(port, talk) == "220 mx.ex"
+    assert await in_thread(port, old) == "554 5.7.1"
+    assert [tls.version for tls in seen] == ["TLSv1.3", "TLSv1.2"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_connection_whose_handshake_does_not_come_is_not_greeted(server: Server) -> None:
+    """It ends like any other that is silent."""
+    port = await server.listen(implicit=True, idle_timeout=0.3, write_timeout=0.3)
+
+    def talk(client: Talk) -> bytes:
+        try:
+            return client.socket.recv(65536)
+        except ConnectionResetError:
+            return b""
+
+    assert await in_thread(port, talk) == b""
