@@ -123,6 +123,10 @@ class LMTPFactory(ServerFactory):
         # By state, then by verb; and the same for those who have to authenticate first, and for those who have to go.
         self.handlers = self._tables(self._handler)
         self.locked_handlers = self._tables(self._locked_handler)
+        # The replies to a BDAT whose octets have been read away, for those who are through and those who are not.
+        self.chunk_refusals, self.locked_chunk_refusals = (
+            tuple(self._refusal(b"BDAT", state, is_locked) for state in State) for is_locked in (False, True)
+        )
         self.farewell_handlers = (MappingProxyType({b"QUIT": self.protocol.do_QUIT}),) * len(State)
         verbs = (verb.decode("ascii") for verb in SEQUENCE if verb not in _NO_HELP and not self._is_off(verb))
         self.help = Reply(214, "2.0.0", f"This is LMTP, RFC 2033: {' '.join(verbs)}")
@@ -162,11 +166,7 @@ class LMTPFactory(ServerFactory):
         handler = self._handler(verb, state, True)
         if verb in LEAD_TO_AUTH:
             return handler
-        return lambda protocol, argument: protocol.refuse_unauthenticated(handler, argument)
-
-    def chunk_refusal(self, state: State, *, is_locked: bool) -> Reply | None:
-        """The reply to a BDAT whose octets have been read away; ``None`` where it is taken."""
-        return self._refusal(b"BDAT", state, is_locked)
+        return lambda protocol, argument: protocol.count_unauthenticated(handler, argument)
 
     def behind_policy(self, backend: Any) -> Any:
         """A backend, or the avatar that takes its place, as sessions ask it: after the policy."""

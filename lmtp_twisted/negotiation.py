@@ -57,8 +57,11 @@ class Negotiator(Receiver):
         elif not self.can_start_tls:
             self.send(replies.TLS_UNAVAILABLE.encoded)
         else:
-            # What was learnt in the clear is forgotten (§4.2).
+            # What was learnt in the clear is forgotten (§4.2), but for what a trusted peer said.
             self.session.lhlo_name = ""
+            self.session.xforward = {}
+            if self._log_out is not None:
+                self._be(None)
             self._enter(State.START)
             self._good(replies.START_TLS)
             self.start_tls(self.factory.tls)
@@ -201,8 +204,8 @@ class Negotiator(Receiver):
 
         self.release(Hold.PENALTY, say)
 
-    def refuse_unauthenticated(self, handler: Callable[[Any, bytes], None], argument: bytes) -> None:
-        """A command of a client that has to authenticate first."""
+    def count_unauthenticated(self, handler: Callable[[Any, bytes], None], argument: bytes) -> None:
+        """A command of a client that has to authenticate first, and does not."""
         self._unauthenticated_commands += 1
         if self._unauthenticated_commands > self.factory.settings.max_unauthenticated_commands:
             self._end_for(Limit.UNAUTHENTICATED_COMMANDS)
@@ -226,12 +229,13 @@ class Negotiator(Receiver):
             )
         session.lhlo_name = ""
         if "LOGIN" in values:
-            self._speak_for(values["LOGIN"])
+            self._be(values["LOGIN"])
         self._enter(State.START)
         self._bad_commands = 0
         self._ask_policy()
 
-    def _speak_for(self, user: str | None) -> None:
+    def _be(self, user: str | None) -> None:
+        """The client is somebody else from now on, or nobody known."""
         self._give_avatar_back()
         self.session.user = user
         self._backend = self.factory.backend

@@ -8,6 +8,7 @@ reply: that is :class:`~lmtp_twisted.transaction.Transaction`'s.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.python.failure import Failure
@@ -85,6 +86,12 @@ class LMTPProtocol(Negotiator):
         self.factory.limit_reached(self.session, Limit.LINE_LENGTH)
         verb, _ = split_command(start)
         self._bad(replies.AUTH_LINE_TOO_LONG if verb == b"AUTH" else replies.LINE_TOO_LONG)
+
+    def divert_lines(self, taker: Callable[[bytes], None] | None) -> None:
+        """See :meth:`HeldLineReceiver.divert_lines`. Lines that come back are counted as before."""
+        if taker is None and self.factory.settings.max_commands:
+            taker = self.limited_line
+        super().divert_lines(taker)
 
     def limited_line(self, line: bytes) -> None:
         """One command, where there is a limit to their number."""

@@ -123,7 +123,9 @@ class Receiver(Connection):
             self._say_and_close(Reply.from_error(error))
             return
         settings, transaction = self.factory.settings, self._transaction
-        refusal = self.factory.chunk_refusal(self._state, is_locked=self._tables is self.factory.locked_handlers)
+        factory = self.factory
+        is_locked = self._tables is factory.locked_handlers
+        refusal = (factory.locked_chunk_refusals if is_locked else factory.chunk_refusals)[self._state]
         if settings.size_limit and size > settings.size_limit * (1 + settings.drain_factor):
             self._end_for(Limit.MESSAGE_SIZE)
             return

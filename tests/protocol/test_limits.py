@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from dialogue import Client, codes, connected, greeted, server, with_recipients, with_sender
+from logins import LOCAL, portal
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred
 
@@ -120,6 +121,13 @@ def test_commands_of_a_session_are_limited() -> None:
     assert codes(client.say("NOOP", "FOO", "NOOP", "NOOP")) == ["250 2.0.0", "500 5.5.2", "421 4.7.0"]
     assert client.is_closed
     assert reached(observer) == [Limit.COMMANDS]
+
+
+def test_commands_behind_an_exchange_of_auth_are_counted_on() -> None:
+    """The lines of the exchange are no commands."""
+    client = connected(peer=LOCAL, portal=portal(), max_commands=3)
+    client.say("LHLO c", "AUTH PLAIN")
+    assert codes(client.say("AGFsaWNlAHNlY3JldA==", "NOOP", "NOOP")) == ["235 2.7.0", "250 2.0.0", "421 4.7.0"]
 
 
 def test_without_that_limit_there_is_none() -> None:

@@ -280,6 +280,21 @@ def test_all_of_an_exchange_may_come_in_one_segment_or_octet_by_octet() -> None:
     assert codes(said) == ["334", "334", "235 2.7.0", "250 2.0.0"]
 
 
+def test_login_without_a_user_is_none() -> None:
+    """Nothing to check."""
+    client = local()
+    client.say("AUTH LOGIN", "")
+    assert codes(client.say(b64(b"secret"))) == ["501 5.5.2"]
+
+
+@pytest.mark.parametrize("answer", [b"alice", b"alice 0123", b" " + b"0" * 32])
+def test_an_answer_of_cram_md5_may_be_malformed(answer: bytes) -> None:
+    """RFC 2195: a user, a blank and 32 hexadecimal digits."""
+    client = local()
+    client.say("AUTH CRAM-MD5")
+    assert codes(client.say(b64(answer))) == ["501 5.5.2"]
+
+
 # Where it is required
 
 

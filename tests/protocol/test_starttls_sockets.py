@@ -12,6 +12,7 @@ import pytest_twisted
 import trustme
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
+from logins import Realm, portal
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
@@ -47,7 +48,13 @@ class Server:
         self._ports: list[Any] = []
 
     async def listen(
-        self, *, implicit: bool = False, tls: Any = None, connection_policy: Any = None, **settings: Any
+        self,
+        *,
+        implicit: bool = False,
+        tls: Any = None,
+        connection_policy: Any = None,
+        portal: Any = None,
+        **settings: Any,
     ) -> int:
         """Start it. Returns its port."""
         tls = tls or options()
@@ -56,6 +63,7 @@ class Server:
             settings=Settings(hostname="mx.example", **settings),
             tls=tls,
             connection_policy=connection_policy,
+            portal=portal,
             observers=[self.observer],
         )
         endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
@@ -389,3 +397,24 @@ async def test_a_connection_whose_handshake_does_not_come_is_not_greeted(server:
             return b""
 
     assert await in_thread(port, talk) == b""
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_authenticated_in_the_clear_has_to_do_so_again(server: Server) -> None:
+    """RFC 3207 §4.2: all that was learnt before is gone, the avatar too."""
+    realm = Realm()
+    port = await server.listen(portal=portal(realm), auth_required=True, auth_insecure=True)
+
+    def talk(client: Talk) -> list[str]:
+        client.reply()
+        client.say("LHLO c")
+        plain = "AUTH PLAIN AGFsaWNlAHNlY3JldA=="
+        said = [first(client.say(plain)), first(client.say("STARTTLS"))]
+        client.secure()
+        client.say("LHLO c")
+        said += [first(client.say("MAIL FROM:<a@example.net>")), first(client.say(plain))]
+        return [*said, first(client.say("MAIL FROM:<a@example.net>"))]
+
+    assert await in_thread(port, talk) == ["235 2.7.0", "220 2.0.0", "530 5.7.0", "235 2.7.0", "250 2.1.0"]
+    assert len(realm.minds) == 2
+    assert realm.logged_out >= 1
