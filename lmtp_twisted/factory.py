@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from twisted.cred.portal import Portal
@@ -127,7 +126,7 @@ class LMTPFactory(ServerFactory):
         self.chunk_refusals, self.locked_chunk_refusals = (
             tuple(self._refusal(b"BDAT", state, is_locked) for state in State) for is_locked in (False, True)
         )
-        self.farewell_handlers = (MappingProxyType({b"QUIT": self.protocol.do_QUIT}),) * len(State)
+        self.farewell_handlers = ({b"QUIT": self.protocol.do_QUIT},) * len(State)
         verbs = (verb.decode("ascii") for verb in SEQUENCE if verb not in _NO_HELP and not self._is_off(verb))
         self.help = Reply(214, "2.0.0", f"This is LMTP, RFC 2033: {' '.join(verbs)}")
         bodies = {Body.EIGHT_BIT_MIME: {"8BITMIME"}, Body.BINARY_MIME: {"BINARYMIME"}}
@@ -136,7 +135,7 @@ class LMTPFactory(ServerFactory):
         self._refused_bodies = frozenset(body for body, names in bodies.items() if names <= settings.disabled)
 
     def _tables(self, handler: Callable[[bytes, State], Handler]) -> tuple[Mapping[bytes, Handler], ...]:
-        return tuple(MappingProxyType({verb: handler(verb, state) for verb in SEQUENCE}) for state in State)
+        return tuple({verb: handler(verb, state) for verb in SEQUENCE} for state in State)
 
     def _is_off(self, verb: bytes) -> bool:
         needed = {b"STARTTLS": self.tls, b"AUTH": self.portal}

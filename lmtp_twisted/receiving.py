@@ -238,7 +238,8 @@ class Receiver(Connection):
         self._is_past_the_dot = False
         assert transaction.content is not None
         transaction.content.release()
-        self._told_of(transaction)
+        self.factory.transaction_ended(self.session, transaction)
+        self.session.xforward = {}
         self._enter(State.READY)
         if self._last_word is not None:
             self._wait_for_client(_GRACE)
@@ -254,12 +255,7 @@ class Receiver(Connection):
         if transaction is not None:
             abort(transaction.delivery, reason)
             if self._state >= State.SENDER:
-                self._told_of(transaction)
+                self.factory.transaction_ended(self.session, transaction)
+                # What XFORWARD says is said of one transaction.
+                self.session.xforward = {}
         self._is_past_the_dot = False
-
-    def _told_of(self, transaction: Transaction) -> None:
-        """It is over: the observers hear of it, and what XFORWARD said of it is forgotten."""
-        session = self.session
-        self.factory.transaction_ended(session, transaction)
-        if session.xforward:
-            session.xforward = {}
