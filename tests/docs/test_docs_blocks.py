@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from docs_console import commands_of
-from docs_exchange import Row, play_row, rows_of
+from docs_exchange import PLAYED, Row, play_row, rows_of
 from docs_pages import INSTEAD, NOT_RUN, ROOT, Block, all_pages, blocks_of
 from docs_run import peer_of, run_page
 
@@ -42,8 +42,8 @@ def test_a_row_of_a_table_is_what_the_server_answers(row: Row) -> None:
 def test_every_table_that_is_to_be_played_has_rows() -> None:
     """A comment or a table that is not as the reader expects it would pass unseen."""
     for page in all_pages():
-        tables = page.read_text(encoding="utf-8").count(".. played after:")
-        assert len({row.before for row in rows_of(page)}) == tables
+        tables = len(PLAYED.findall(page.read_text(encoding="utf-8")))
+        assert len({(row.kind, row.before) for row in rows_of(page)}) == tables
 
 
 def test_every_command_that_is_not_run_stands_on_a_page() -> None:

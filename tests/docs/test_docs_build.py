@@ -114,7 +114,7 @@ def test_the_options_of_the_pages_exist() -> None:
     """Whatever a page calls ``--something`` is an option of the daemon, of twistd or of pip."""
     ours = set(option_names())
     of_others = {"pidfile", "logfile", "rundir", "uid", "gid", "reactor", "protocol", "server", "from", "to", "help"}
-    of_others |= {"system", "group", "home", "no-create-home", "user-group", "home-dir", "now"}
+    of_others |= {"system", "group", "home", "no-create-home", "user-group", "home-dir", "now", "help-auth"}
     for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.rst")):
         used = set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", path.read_text(encoding="utf-8")))
         assert used <= ours | of_others, path
