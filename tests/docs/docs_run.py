@@ -24,8 +24,11 @@ PORTS = ("2524", "2525", "2527", "2528")
 PLACES = ("/srv/", "/var/spool/postfix/", "/var/log/", "/var/lib/", "/etc/exim4/")
 #: Languages of the configuration of mail servers: see test_docs_postfix.py and test_docs_exim.py.
 CONFIGURATION = frozenset({"ini"})
-#: Languages of blocks that are read by tests of their own: this, test_docs_systemd.py and test_docs_haproxy.py.
-READ = CONFIGURATION | {"systemd", "cfg"}
+#: Languages of blocks that are read by tests of their own: this, test_docs_systemd.py, test_docs_haproxy.py and
+#: test_docs_smtp_server.py.
+READ = CONFIGURATION | {"systemd", "cfg", "javascript"}
+#: Captions of dialogues that are not with the server of docs_exchange.py.
+SPEAKERS = frozenset({"Both", "Both, with TLS", "smtp-server", "lmtp-twisted"})
 #: Programs that are not everywhere, and what they belong to.
 PEERS = {"swaks": "swaks", "postconf": "postfix"}
 
@@ -86,7 +89,10 @@ class _Run:
         self._interpreter = Interpreter(directory, places.environment)
 
     def block(self, block: Block, later: Sequence[Block]) -> None:
-        if block.file is not None and block.language not in READ:
+        if block.language == "text" and block.file is not None:
+            # Its caption says who speaks it: a dialogue with servers of the page, see test_docs_smtp_server.py.
+            assert block.file in SPEAKERS, f"{block.place}: nobody is called {block.file}"
+        elif block.file is not None and block.language not in READ:
             self._write(block, later)
         elif block.language == "python":
             assert not _REACTOR.search(block.text), f"{block.place}: it runs a reactor: make it a file, and run that"
