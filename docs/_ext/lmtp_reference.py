@@ -94,7 +94,7 @@ class DaemonOptions(_Generated):
             method = getattr(options, name)
             takes = "=" if inspect.signature(method).parameters else ""
             rows.append([f"``--{name[4:].replace('_', '-')}{takes}``", " ".join((method.__doc__ or "").split())])
-        return _list_table(["Option", "Meaning"], [[name, _escaped(text)] for name, text in sorted(rows)], "25 75")
+        return _list_table(["Option", "Meaning"], [[name, _escaped(text)] for name, text in sorted(rows)], "40 60")
 
 
 class BackendTypes(_Generated):
