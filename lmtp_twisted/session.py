@@ -34,11 +34,14 @@ class TLSInfo:
     :ivar version: of the protocol, such as ``TLSv1.3``.
     :ivar cipher: the name of the cipher suite, such as ``TLS_AES_256_GCM_SHA384``.
     :ivar peer_certificate: the client's certificate in DER, verified; ``None`` where it gave none.
+    :ivar server_name: the name that the client asked for (RFC 6066 §3), in lower case; ``None`` where it asked for
+        none, or for what is no name of a host.
     """
 
     version: str
     cipher: str
     peer_certificate: bytes | None = attrs.field(default=None, repr=False)
+    server_name: str | None = None
 
 
 @attrs.frozen
