@@ -34,6 +34,15 @@ KINDS: dict[str, dict[str, Any]] = {
     "where AUTH is required": {"portal": True, "auth_required": True},
     "by a trusted peer": {"trusted": ["unix"]},
     "with a delivery that verifies": {"verifies": True},
+    "within narrow limits": {
+        "portal": True,
+        "auth_required": True,
+        "max_commands": 6,
+        "max_bad_commands": 3,
+        "max_unauthenticated_commands": 2,
+        "max_auth_failures": 1,
+    },
+    "within narrower limits": {"max_recipients": 1, "size_limit": 20},
 }
 
 #: The line before a table.
