@@ -223,6 +223,8 @@ class Negotiator(Receiver):
         session.xclient = {**session.xclient, **{name: value or "" for name, value in values.items()}}
         if values.get("ADDR") or values.get("PORT"):
             session.peer = _address(session.xclient.get("ADDR", ""), session.xclient.get("PORT", ""), session.peer)
+            # What follows may be the client's own words, which a proxy passes on: they are worth what it is worth.
+            session.is_trusted = self.factory.settings.trusted.covers(session.peer)
         if values.get("DESTADDR") or values.get("DESTPORT"):
             session.host = _address(
                 session.xclient.get("DESTADDR", ""), session.xclient.get("DESTPORT", ""), session.host

@@ -84,7 +84,7 @@ class SessionInfo:
     :ivar user: the authenticated identity: the name that AUTH proved, or that XCLIENT gave; else ``None``.
     :ivar link: the way to the peer as the connection was made, whatever XCLIENT says later.
     :ivar credentials: of the peer of a Unix socket, else ``None``.
-    :ivar is_trusted: whether the peer may use XCLIENT and XFORWARD.
+    :ivar is_trusted: whether the peer may use XCLIENT and XFORWARD: after XCLIENT the one that it named.
     :ivar xclient: attributes that a trusted peer gave with XCLIENT, names in upper case.
     :ivar xforward: attributes that a trusted peer gave with XFORWARD for the transaction of now, names in upper case.
     :ivar data: for the application: whatever it wants to remember of the session.

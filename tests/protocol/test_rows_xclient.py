@@ -174,14 +174,26 @@ def test_what_the_peer_does_not_know_leaves_things_as_they_are() -> None:
     assert session.xclient == {"ADDR": "", "NAME": "", "LOGIN": ""}
 
 
-def test_the_attributes_add_up_and_the_trust_stays() -> None:
-    """They survive the return to the greeting; it is the real peer that is trusted."""
+def test_the_attributes_add_up() -> None:
+    """They survive the return to the greeting."""
     client = trusted()
+    assert codes(client.say("XCLIENT NAME=client.example PORT=77")) == ["220"]
     assert codes(client.say("XCLIENT ADDR=198.51.100.9")) == ["220"]
-    assert codes(client.say("XCLIENT PORT=77")) == ["220"]
     session = client.protocol.session
     assert session.peer == IPv4Address("TCP", "198.51.100.9", 77)
-    assert session.is_trusted
+    assert session.xclient == {"NAME": "client.example", "PORT": "77", "ADDR": "198.51.100.9"}
+
+
+@pytest.mark.parametrize(("address", "stays"), [("198.51.100.9", False), ("192.0.2.8", True)])
+def test_the_client_that_is_named_is_trusted_for_its_own_address_only(address: str, stays: bool) -> None:
+    """A proxy may pass on that client's own commands from now on."""
+    client = trusted()
+    client.say(f"XCLIENT ADDR={address} LOGIN=alice")
+    announced = [line for line in client.say("LHLO client.example") if "XCLIENT" in line or "XFORWARD" in line]
+    assert len(announced) == (2 if stays else 0)
+    said = client.say("XFORWARD ADDR=203.0.113.1", "XCLIENT ADDR=203.0.113.1 LOGIN=root")
+    assert codes(said) == (["250 2.0.0", "220"] if stays else ["550 5.7.0"] * 2)
+    assert client.protocol.session.user == ("root" if stays else "alice")
 
 
 def test_before_lhlo_it_is_taken_too() -> None:
@@ -204,12 +216,17 @@ def test_the_connection_policy_is_asked_about_the_client_that_is_named() -> None
 
     client = trusted(connection_policy=Policy())
     assert codes(client.say("XCLIENT ADDR=198.51.100.9")) == ["220"]
+    client = trusted(connection_policy=Policy())
     assert codes(client.say("XCLIENT ADDR=203.0.113.2")) == ["421 4.3.0"]
     assert client.is_closed
     client = trusted(connection_policy=Policy())
     assert client.say("XCLIENT ADDR=203.0.113.1") == ["554 5.7.1 not you"]
     assert client.is_closed
-    assert [peer.host for peer in asked] == ["192.0.2.7", "198.51.100.9", "203.0.113.2", "192.0.2.7", "203.0.113.1"]
+    assert [peer.host for peer in asked] == [
+        *("192.0.2.7", "198.51.100.9"),
+        *("192.0.2.7", "203.0.113.2"),
+        *("192.0.2.7", "203.0.113.1"),
+    ]
 
 
 def test_a_login_is_who_authenticated_there() -> None:
