@@ -7,7 +7,9 @@ recipient says:
 - with ``.data.example`` for ``.example`` the content goes by DATA, with ``.few.example`` in transactions of at most
   three recipients, with ``.secure.example`` over TLS only and to a server with a certificate of :attr:`Exim.authority`;
 - with ``.plain.example``, ``.login.example`` or ``.cram.example`` it logs in by that mechanism as ``exim`` with the
-  password ``secret``, over TLS where it is offered;
+  password ``secret``, over TLS where it is offered, with ``.wrong.example`` with another one, and with
+  ``.external.example`` by a certificate of :attr:`Exim.authority` for ``mta.example.net``;
+- with ``.strict.example`` it sends nothing before it is logged in, and knows no password;
 - ``anything@unix-NAME.example`` goes to the socket NAME in the directory for sockets, by the transport ``lmtp``;
 - with ``.piped.example`` it goes to a command, netcat, which is connected with that socket;
 - ``anything@discard.example`` is thrown away: for senders whose bounces nobody reads.
@@ -57,13 +59,18 @@ begin authenticators
 plain:
   driver = plaintext
   public_name = PLAIN
-  client_condition = ${{if eq{{$transport_name}}{{plain}}}}
-  client_send = ^exim^secret
+  client_condition = ${{if inlist{{$transport_name}}{{plain:wrong}}}}
+  client_send = ^exim^${{if eq{{$transport_name}}{{wrong}}{{wrong}}{{secret}}}}
 login:
   driver = plaintext
   public_name = LOGIN
   client_condition = ${{if eq{{$transport_name}}{{login}}}}
   client_send = : exim : secret
+external:
+  driver = external
+  public_name = EXTERNAL
+  client_condition = ${{if eq{{$transport_name}}{{external}}}}
+  client_send = mta.example.net
 cram:
   driver = cram_md5
   public_name = CRAM-MD5
@@ -106,6 +113,10 @@ _OVER_TCP = {
     "plain": "hosts_require_auth = *",
     "login": "hosts_require_auth = *",
     "cram": "hosts_require_auth = *",
+    "wrong": "hosts_require_auth = *",
+    "strict": "hosts_require_auth = *",
+    # Its key is in the same file.
+    "external": "hosts_require_auth = *\n  tls_certificate = {directory}/client.pem",
 }
 _SOCKET = "${{lookup{{${{extract{{2}}{{-.}}{{$domain}}}}}}dsearch,ret=full{{{sockets}}}}}"
 _OVER_SOCKETS = {"unix": f"socket = {_SOCKET}", "piped": f"command = {{netcat}} -U {_SOCKET}"}
@@ -155,6 +166,8 @@ class Exim:
         self._directory = directory
         self.authority = trustme.CA()
         self.authority.cert_pem.write_to_path(directory / "authority.pem")
+        client = directory / "client.pem"
+        self.authority.issue_cert("mta.example.net").private_key_and_cert_chain_pem.write_to_path(client)
         program = find("exim4")
         assert program is not None
         # A checkout may lie where Exim's user can't reach it, and a copy is not allowed to become root.
