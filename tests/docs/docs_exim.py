@@ -42,7 +42,7 @@ def assembled(main: str, blocks: Mapping[str, str]) -> str:
     One configuration.
 
     :param main: its beginning.
-    :param blocks: by ``acl``, ``router`` and ``transport``: what a page says there.
+    :param blocks: by ``acl``, ``router``, ``transport`` and ``auth``: what a page says there.
     """
     return "\n".join(
         (
@@ -55,6 +55,8 @@ def assembled(main: str, blocks: Mapping[str, str]) -> str:
             _DISCARD,
             "begin transports",
             blocks.get("transport", ""),
+            "\nbegin authenticators",
+            blocks.get("auth", ""),
             "\nbegin retry\n* * F,1h,1m\n",
         )
     )

@@ -23,7 +23,7 @@ def servers_on(page: Path) -> dict[str, Command]:
     return {
         kind: attrs.evolve(command, text=INSTEAD[command.text])
         for command in commands_on(page, "twistd")
-        for kind in ("--port", "unix:")
+        for kind in ("--port", "unix:", "tcp:")
         if kind in command.text
     }
 

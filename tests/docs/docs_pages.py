@@ -27,6 +27,7 @@ NOT_RUN = {
     "adduser --system --group --home /srv/mail --no-create-home vmail": "it changes the machine",
     "python3 -m venv /opt/lmtp": "it changes the machine",
     "/opt/lmtp/bin/pip install .": "it needs the network, and changes the machine",
+    "chown -R vmail:vmail /etc/lmtp": "whoever runs the tests runs the server, and made these files",
     "systemctl daemon-reload": "it changes the machine; test_docs_systemd.py reads the unit",
     "systemctl enable --now lmtp": "it changes the machine; test_docs_systemd.py reads the unit",
     "systemctl reload haproxy": "it changes the machine; an HAProxy of our own runs with the same configuration",
@@ -42,6 +43,11 @@ NOT_RUN = {
     ),
 }
 
+_CERTIFICATE = (
+    "openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=store.example.org "
+    "-addext subjectAltName=DNS:store.example.org -keyout /etc/lmtp/key.pem -out /etc/lmtp/cert.pem"
+)
+
 #: Commands for root in whose place others are run, since they need users of the machine.
 INSTEAD = {
     "install -d -o vmail -g vmail -m 700 /srv/mail": "install -d -m 700 /srv/mail",
@@ -56,6 +62,16 @@ INSTEAD = {
     "twistd -n --pidfile= --uid=vmail --gid=vmail lmtp "
     "--listen unix:/var/lib/lmtp/socket --backend maildir:/srv/mail": (
         "twistd -n --pidfile= lmtp --listen unix:/var/lib/lmtp/socket --backend maildir:/srv/mail"
+    ),
+    "install -d -o vmail -g vmail -m 700 /etc/lmtp": "install -d -m 700 /etc/lmtp",
+    # Nothing in it is for root but the place, which is another one here.
+    _CERTIFICATE: _CERTIFICATE,
+    "twistd -n --pidfile= --uid=vmail --gid=vmail lmtp --listen tcp:2524:interface=192.0.2.1 "
+    "--tls-certificate /etc/lmtp/cert.pem --tls-key /etc/lmtp/key.pem "
+    "--auth file:/etc/lmtp/users --auth-required --trust 192.0.2.7 --backend maildir:/srv/mail": (
+        "twistd -n --pidfile= lmtp --listen tcp:2524:interface=127.0.0.1 "
+        "--tls-certificate /etc/lmtp/cert.pem --tls-key /etc/lmtp/key.pem "
+        "--auth file:/etc/lmtp/users --auth-required --trust 127.0.0.1 --backend maildir:/srv/mail"
     ),
     "install -d -o vmail -g Debian-exim -m 2750 /var/lib/lmtp": "install -d -m 2750 /var/lib/lmtp",
 }

@@ -55,6 +55,7 @@ retry    unix - - n -     - error
 lmtp     unix - - n -     - lmtp
 anvil    unix - - n -     1 anvil
 scache   unix - - n -     1 scache
+tlsmgr   unix - - n 1000? 1 tlsmgr
 postlog  unix-dgram n - n - 1 postlogd
 """
 

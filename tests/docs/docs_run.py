@@ -21,7 +21,7 @@ from peer_programs import search_path
 #: Ports of the pages: each run has free ones instead.
 PORTS = ("2524", "2525", "2527", "2528")
 #: Directories of the pages: in each run they are below its own.
-PLACES = ("/srv/", "/var/spool/postfix/", "/var/log/", "/var/lib/", "/etc/exim4/")
+PLACES = ("/srv/", "/var/spool/postfix/", "/var/log/", "/var/lib/", "/etc/exim4/", "/etc/lmtp/", "/etc/postfix/")
 #: Languages of the configuration of mail servers: see test_docs_postfix.py and test_docs_exim.py.
 CONFIGURATION = frozenset({"ini"})
 #: Languages of blocks that are read by tests of their own: this, test_docs_systemd.py, test_docs_haproxy.py and
@@ -113,7 +113,7 @@ class _Run:
         user = r"\btwistd\b" if name.parts[:2] == ("twisted", "plugins") else rf"\b{re.escape(name.stem)}\b"
         is_used = any(re.search(user, other.text) for other in later)
         assert is_used, f"{block.place}: nothing on the page uses {block.file}"
-        target = self._directory / name
+        target = self._directory / self._here(block.file)
         target.parent.mkdir(parents=True, exist_ok=True)
         source = self._here(block.text) + "\n"
         target.write_text(source, encoding="utf-8")

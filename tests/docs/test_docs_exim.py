@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,27 +20,28 @@ from docs_run import CONFIGURATION
 pytestmark = pytest.mark.peer("exim")
 
 PAGE = ROOT / "docs" / "exim.rst"
-TCP, ROUTER, SOCKET, REMOTE, ASKED = (block for block in blocks_of(PAGE) if block.language in CONFIGURATION)
+SETTINGS = [block for block in blocks_of(PAGE) if block.language in CONFIGURATION]
+TCP, ROUTER, SOCKET, REMOTE, PASSWORD, CERTIFICATE, ASKED = SETTINGS
 THREE = ["alice@example.org", "bob@example.org", "carol@example.org"]
 
 
 def section_of(block: Block) -> str:
-    """``acl``, ``router`` or ``transport``."""
+    """``acl``, ``router``, ``transport`` or ``auth``."""
     assert block.file is not None
+    if "public_name" in block.text:
+        return "auth"
     place = block.file.removeprefix("/etc/exim4/")
     return "acl" if place == "exim4.conf" else place.removeprefix("conf.d/").partition("/")[0]
 
 
 def test_the_page_has_settings_and_servers() -> None:
     """Else the tests below would test nothing."""
-    sections = [section_of(block) for block in (TCP, ROUTER, SOCKET, REMOTE, ASKED)]
-    assert sections == ["transport", "router", "transport", "transport", "acl"]
+    sections = [section_of(block) for block in SETTINGS]
+    assert sections == ["transport", "router", "transport", "transport", "auth", "auth", "acl"]
     assert servers_on(PAGE).keys() == {"--port", "unix:"}
 
 
-@pytest.mark.parametrize(
-    "block", [pytest.param(block, id=block.place) for block in (TCP, ROUTER, SOCKET, REMOTE, ASKED)]
-)
+@pytest.mark.parametrize("block", [pytest.param(block, id=block.place) for block in SETTINGS])
 def test_exim_knows_the_settings(block: Block, tmp_path: Path) -> None:
     """Every name is one of Exim's own, and it has nothing to say against their values."""
     needs_root()
@@ -55,6 +57,7 @@ def test_exim_knows_the_settings(block: Block, tmp_path: Path) -> None:
         ("transport", "lmtp:\n  driver = lmtp\n  batch_max = many"),
         ("router", "lmtp:\n  driver = lmtp"),
         ("acl", "refuse\n  domains = example.org"),
+        ("auth", "lmtp:\n  driver = cram_md5\n  public_name = CRAM-MD5\n  client_password = x"),
     ],
 )
 def test_settings_that_exim_does_not_know_are_found_out(section: str, text: str, tmp_path: Path) -> None:
@@ -144,19 +147,71 @@ def test_mail_goes_over_a_socket_once_for_all_recipients(machine: EximMachine) -
     machine.console.close()
 
 
-def test_mail_goes_over_tls_to_another_machine(machine: EximMachine) -> None:
-    """To a server with a certificate of the authority that the page names, and to no other."""
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    issued.private_key_and_cert_chain_pem.write_to_path(machine.directory / "cert.pem")
+def serve_as_another(machine: EximMachine, authority: trustme.CA, *options: str) -> None:
+    """The server of another machine, which is this one, with a certificate of an authority that Exim is told of."""
+    lmtp = machine.directory / "etc/lmtp"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(lmtp / "cert.pem")
+    authority.cert_pem.write_to_path(lmtp / "authority.pem")
     authority.cert_pem.write_to_path(machine.directory / "etc/exim4/lmtp-authority.pem")
-    machine.serve("--port", None, "--tls-certificate cert.pem")
-    machine.set_up(REMOTE, ROUTER)
+    (lmtp / "users").write_text("exim:long-and-secret\n")
+    (lmtp / "names").write_text("mta.example.net\n")
+    machine.serve("--port", None, f"--tls-certificate {lmtp}/cert.pem --auth-required", *options)
+
+
+def test_mail_goes_over_tls_to_another_machine_that_wants_a_password(machine: EximMachine) -> None:
+    """Once the password is right."""
+    users = f"{machine.directory}/etc/lmtp/users"
+    serve_as_another(machine, trustme.CA(), f"--auth file:{users}")
+    machine.set_up(REMOTE, ROUTER, PASSWORD)
     machine.exim.submit(["alice@example.org"])
-    assert "=> alice@example.org R=lmtp T=lmtp H=127.0.0.1 [127.0.0.1] X=TLS1.3:" in machine.exim.log()
+    log = machine.exim.log()
+    assert "=> alice@example.org R=lmtp T=lmtp H=127.0.0.1 [127.0.0.1] X=TLS1.3:" in log
+    assert " A=lmtp_password " in log
+    (file,) = (machine.directory / "srv/mail/example.org/alice/new").iterdir()
+    assert b" with LMTPSA id " in file.read_bytes()
+    Path(users).write_text("exim:another\n")
+    machine.exim.submit(["bob@example.org"])
+    assert re.search(r"== bob@example\.org .*authentication", machine.exim.log()), machine.exim.log()
+    machine.console.close()
+
+
+def test_a_machine_whose_certificate_is_of_another_authority_gets_no_mail(machine: EximMachine) -> None:
+    """Nor the password."""
+    serve_as_another(machine, trustme.CA(), f"--auth file:{machine.directory}/etc/lmtp/users")
     trustme.CA().cert_pem.write_to_path(machine.directory / "etc/exim4/lmtp-authority.pem")
+    machine.set_up(REMOTE, ROUTER, PASSWORD)
     machine.exim.submit(["alice@example.org"])
     assert "== alice@example.org R=lmtp T=lmtp defer (-37) H=127.0.0.1 [127.0.0.1]: TLS session: " in machine.exim.log()
+    machine.console.close()
+
+
+def test_mail_goes_to_another_machine_that_wants_a_certificate(machine: EximMachine) -> None:
+    """EXTERNAL, with what the page says in its text."""
+    option = "tls_certificate = /etc/exim4/lmtp-client.pem"
+    assert f"``{option}``" in PAGE.read_text(encoding="utf-8")
+    lmtp = f"{machine.directory}/etc/lmtp"
+    authority = trustme.CA()
+    serve_as_another(machine, authority, f"--auth certificate:{lmtp}/names --tls-client-ca {lmtp}/authority.pem")
+    client = authority.issue_cert("mta.example.net")
+    client.private_key_and_cert_chain_pem.write_to_path(machine.directory / "etc/exim4/lmtp-client.pem")
+    machine.set_up(attrs.evolve(REMOTE, text=f"{REMOTE.text}\n  {option}"), ROUTER, CERTIFICATE)
+    machine.exim.submit(["alice@example.org"])
+    assert "=> alice@example.org " in machine.exim.log(), machine.exim.log()
+    assert " A=lmtp_certificate " in machine.exim.log()
+    Path(lmtp, "names").write_text("other.example.net\n")
+    machine.exim.submit(["bob@example.org"])
+    assert re.search(r"== bob@example\.org .*authentication", machine.exim.log()), machine.exim.log()
+    machine.console.close()
+
+
+def test_without_hosts_require_auth_mail_bounces(machine: EximMachine) -> None:
+    """As the page says."""
+    serve_as_another(machine, trustme.CA(), f"--auth file:{machine.directory}/etc/lmtp/users")
+    text = REMOTE.text.replace("\n  hosts_require_auth = *", "")
+    assert text != REMOTE.text
+    machine.set_up(attrs.evolve(REMOTE, text=text), ROUTER)
+    machine.exim.submit(["alice@example.org"])
+    assert re.search(r"\*\* alice@example\.org .* 530 5\.7\.0 ", machine.exim.log()), machine.exim.log()
     machine.console.close()
 
 

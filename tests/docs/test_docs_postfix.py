@@ -11,7 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
+import trustme
 from docs_machine import Machine, commands_on, servers_on, three_outcomes
 from docs_pages import ROOT, Block, all_pages, blocks_of
 from docs_postfix import DocumentedPostfix, environment, needs_root, write_configuration
@@ -26,13 +28,13 @@ SETTINGS = [
     for block in blocks_of(page)
     if block.language in CONFIGURATION and not (block.file or "").startswith("/etc/exim4/")
 ]
-TCP, SOCKET, USERS, VERIFIED, LIMIT = (block for block in SETTINGS if block.page == PAGE)
+TCP, SOCKET, REMOTE, USERS, VERIFIED, LIMIT = (block for block in SETTINGS if block.page == PAGE)
 
 
 def test_the_page_has_settings() -> None:
     """Else the tests below would test nothing."""
     assert {block.page.name for block in SETTINGS} == {"README.md", "postfix.rst"}
-    assert servers_on(PAGE).keys() == {"--port", "unix:"}
+    assert servers_on(PAGE).keys() == {"--port", "unix:", "tcp:"}
 
 
 @pytest.mark.parametrize("block", [pytest.param(block, id=block.place) for block in SETTINGS])
@@ -166,4 +168,97 @@ def test_a_limit_of_recipients_splits_a_message(machine: PostfixMachine) -> None
     machine.postfix.submit(["alice@example.org", "bob@example.org"])
     found: dict[str, Any] = machine.postfix.statuses(2)
     assert all(re.search(r"> \w+\.\d+\.1 Delivered", status) for status in found.values()), found
+    machine.console.close()
+
+
+def set_up_login(machine: PostfixMachine, backend: str | None = None, **changes: str) -> None:
+    """What the page has for another machine, which is this one: certificate, passwords, server and Postfix."""
+    (machine.directory / "etc/lmtp").chmod(0o700)
+    (openssl,) = commands_on(PAGE, "openssl")
+    machine.type(openssl)
+    shutil.copy(machine.directory / "etc/lmtp/cert.pem", machine.directory / "etc/postfix/lmtp-authority.pem")
+    for block in blocks_of(PAGE):
+        if block.language == "text" and block.file is not None:
+            text = block.text.replace("192.0.2.1", "127.0.0.1")
+            Path(machine.places.here(block.file)).write_text(f"{text}\n")
+    machine.serve("tcp:", backend)
+    here = attrs.evolve(REMOTE, text=REMOTE.text.replace("192.0.2.1", "127.0.0.1"))
+    machine.start_postfix(here, **changes)
+
+
+def outcome(machine: PostfixMachine) -> str:
+    """What Postfix's log says of one message to Alice."""
+    machine.postfix.submit(["alice@example.org"])
+    return machine.postfix.statuses(1)["alice@example.org"]
+
+
+def on_page(status: str) -> bool:
+    """Whether the page shows what the log says, with ``…`` for what is different each time."""
+    shown = re.findall(r"``(dsn=.*)``", PAGE.read_text(encoding="utf-8"))
+    patterns = (".*".join(map(re.escape, line.split("…"))) for line in shown)
+    return any(re.fullmatch(pattern, status.strip()) for pattern in patterns)
+
+
+def test_mail_goes_over_tls_to_another_machine_that_wants_a_password(machine: PostfixMachine) -> None:
+    """With the certificate, the passwords and the backend of the page, which is told of the client."""
+    (source,) = (block.text for block in blocks_of(PAGE) if block.language == "python")
+    (machine.directory / "backend.py").write_text(source)
+    set_up_login(machine, "python:backend:deliver")
+    assert re.search(
+        r"status=sent \(250 2\.0\.0 <alice@example\.org> \S+ Came as \w+ from 127\.0\.0\.1\)", outcome(machine)
+    )
+    machine.console.close()
+
+
+def test_the_message_that_came_over_tls_says_so(machine: PostfixMachine) -> None:
+    """RFC 3848, with the backend of the page."""
+    set_up_login(machine)
+    assert "status=sent" in outcome(machine)
+    (file,) = (machine.directory / "srv/mail/example.org/alice/new").iterdir()
+    assert b" with LMTPSA id " in file.read_bytes()
+    machine.console.close()
+
+
+def test_a_wrong_password_is_logged_as_the_page_says(machine: PostfixMachine) -> None:
+    """And is no reason to give up."""
+    set_up_login(machine, lmtp_sasl_password_maps="static:postfix:wrong")
+    status = outcome(machine)
+    assert "535 5.7.8" in status
+    assert on_page(status), status
+    machine.console.close()
+
+
+@pytest.mark.parametrize(("soft", "status"), [("no", "bounced"), ("yes", "SOFTBOUNCE")])
+def test_a_missing_password_bounces_mail_unless_bounces_are_soft(
+    machine: PostfixMachine, soft: str, status: str
+) -> None:
+    """soft_bounce: the log then says SOFTBOUNCE, and the mail stays."""
+    set_up_login(machine, lmtp_sasl_password_maps="inline:{192.0.2.99=somebody:else}", soft_bounce=soft)
+    found = outcome(machine)
+    assert f"status={status} " in found
+    assert "530 5.7.0" in found
+    assert on_page(found) == (soft == "no")
+    machine.console.close()
+
+
+def test_a_certificate_that_is_not_believed_is_logged_as_the_page_says(machine: PostfixMachine) -> None:
+    """No password is sent to that server."""
+    other = machine.directory / "other.pem"
+    trustme.CA().cert_pem.write_to_path(other)
+    set_up_login(machine, lmtp_tls_CAfile=str(other))
+    status = outcome(machine)
+    assert "4.7.5" in status
+    assert on_page(status), status
+    machine.console.close()
+
+
+@pytest.mark.parametrize("options", ["noanonymous", "noplaintext, noanonymous"])
+def test_a_password_is_sent_as_it_is_only_where_postfix_may(machine: PostfixMachine, options: str) -> None:
+    """lmtp_sasl_tls_security_options, where the server announces nothing else."""
+    page = PAGE.read_text(encoding="utf-8")
+    assert "``lmtp_sasl_tls_security_options = noanonymous``" in page
+    assert "``lmtp_sasl_mechanism_filter = !external, static:all``" in page
+    mechanisms = "!cram-md5, !external, static:all"
+    set_up_login(machine, lmtp_sasl_mechanism_filter=mechanisms, lmtp_sasl_tls_security_options=options)
+    assert ("status=sent" if options == "noanonymous" else "status=deferred") in outcome(machine)
     machine.console.close()
