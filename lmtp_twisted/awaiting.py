@@ -19,9 +19,9 @@ from lmtp_twisted.wire.replies import INTERNAL_ERROR
 
 _log = Logger(namespace="lmtp_twisted")
 
-#: What code of an application may end in. A future of asyncio that was cancelled raises what is no Exception, and a
-#: Failure is none either, though code of Twisted's raises it.
-FAILURES = (Exception, asyncio.CancelledError, Failure)
+#: What code of an application may end in. A future of asyncio that was cancelled raises what is no Exception, a Failure
+#: is none either, though code of Twisted's raises it, and no delivery is to end the server by ``sys.exit()``.
+FAILURES = (Exception, asyncio.CancelledError, GeneratorExit, SystemExit, Failure)
 
 
 def deferred_of(result: object) -> Deferred[Any] | None:

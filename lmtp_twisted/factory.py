@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.cred.portal import Portal
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
@@ -22,11 +23,12 @@ from lmtp_twisted.outbox import Outbox
 from lmtp_twisted.policy import PolicyFirst
 from lmtp_twisted.protocol import LMTPProtocol
 from lmtp_twisted.sequence import LEAD_TO_AUTH, NEED_AUTH, SEQUENCE, State
-from lmtp_twisted.session import SessionInfo
+from lmtp_twisted.session import Link, SessionInfo
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import default_pool
 from lmtp_twisted.transaction import Transaction
+from lmtp_twisted.trust import ip_of
 from lmtp_twisted.wire import replies
 from lmtp_twisted.wire.parameters import Body
 from lmtp_twisted.wire.replies import Reply
@@ -205,13 +207,17 @@ class LMTPFactory(ServerFactory):
 
     def new_session(self, transport: Any) -> SessionInfo:
         """What is known of a client when its connection was made."""
-        peer = transport.getPeer()
+        peer, link = transport.getPeer(), link_of(transport)
+        trusted = self.settings.trusted.covers(peer)
+        if isinstance(peer, UNIXAddress) and link is not Link.UNIX:
+            # A proxy says so of a socket of its own.
+            trusted = False
         return SessionInfo(
             peer,
             transport.getHost(),
-            link=link_of(transport),
+            link=link,
             credentials=credentials_of(transport),
-            is_trusted=self.settings.trusted.covers(peer),
+            is_trusted=trusted,
         )
 
     def session_started(self, protocol: Connection) -> Reply | None:
@@ -221,7 +227,7 @@ class LMTPFactory(ServerFactory):
         :returns: the reply with which it is refused, or ``None``.
         """
         session, settings, limit = protocol.session, self.settings, None
-        peer = session.peer_name if settings.max_sessions_per_peer else ""
+        peer = str(ip_of(session.peer) or session.peer_name) if settings.max_sessions_per_peer else ""
         if len(self.sessions) >= settings.max_sessions:
             limit = Limit.SESSIONS
         elif settings.max_sessions_per_peer and self._peers[peer] >= settings.max_sessions_per_peer:

@@ -41,6 +41,8 @@ _log = Logger(namespace="lmtp_twisted")
 AHEAD = 64 * 1024
 #: Seconds that a closed session reads away what its client still sends.
 LINGER = 5.0
+#: Replies of a burst that leave together at the most.
+MOST_TOGETHER = 200
 #: Octets that are kept of a line that is too long: enough for its verb.
 KEPT_OF_SKIPPED = 16
 
@@ -269,6 +271,9 @@ class HeldLineReceiver(LineReceiver):
         self._output.append(data)
         if not self._depth:
             self._leave()
+        elif len(self._output) > MOST_TOGETHER:
+            # A client that asks much and reads nothing fills the transport's buffer with it, and has to wait.
+            self._flush()
 
     @property
     def has_input(self) -> bool:

@@ -38,10 +38,14 @@ class Negotiator(Receiver):
     """
 
     _exchange: Exchange | None = None
+    # What the client hears once it has answered the challenge that says that it failed.
+    _pending_refusal: Reply | None = None
     _auth_failures = 0
     _unauthenticated_commands = 0
     _slowed: Any = None
     _log_out: Callable[[], Any] | None = None
+    # The addresses of the connection, once XCLIENT has replaced them.
+    _ends: tuple[Any, Any] | None = None
 
     # TLS
 
@@ -60,7 +64,7 @@ class Negotiator(Receiver):
             # What was learnt in the clear is forgotten (§4.2), but for what a trusted peer said.
             self.session.lhlo_name = ""
             self.session.xforward = {}
-            if self._log_out is not None:
+            if self.session.user is not None:
                 self._be(None)
             self._enter(State.START)
             self._good(replies.START_TLS)
@@ -104,22 +108,31 @@ class Negotiator(Receiver):
             self._log_in(answer)
 
     def _end_exchange(self) -> None:
-        self._exchange = None
+        self._exchange = self._pending_refusal = None
         self.divert_lines(None)
 
     def _response(self, line: bytes) -> None:
         """The client's answer to a challenge. No line of these goes anywhere else: there may be a password in it."""
-        exchange = self._exchange
-        assert exchange is not None
         if line[-1:] == b"\r":
             line = line[:-1]
         elif not self.factory.settings.lenient_newlines:
             self._say_and_close(replies.BARE_NEWLINE)
             return
+        exchange = self._exchange
         if len(line) + 2 > LINE_LIMITS[b"AUTH"]:
             self._refuse_long_response()
-        else:
+        elif exchange is not None:
             self._go_on_with_exchange(lambda: exchange.respond(line))
+        else:
+            reply = self._pending_refusal
+            assert reply is not None
+            self._end_exchange()
+            self._say_refusal(reply)
+
+    @property
+    def _is_in_exchange(self) -> bool:
+        """Whether the next line is an answer to a challenge."""
+        return self._exchange is not None or self._pending_refusal is not None
 
     def _refuse_long_response(self) -> None:
         self._end_exchange()
@@ -168,19 +181,16 @@ class Negotiator(Receiver):
             reply = replies.AUTH_UNAVAILABLE
         if reply.code < 500:
             self.send(reply.encoded)
-        elif credentials.mechanism.failure is not None:
-            # The client hears why as a challenge, and has to answer it before it hears that it failed.
-            self.divert_lines(lambda line: self._failure_acknowledged(reply))
-            self.send(challenge(credentials.mechanism.failure))
         else:
-            self._refuse_login(reply)
+            self._refuse_login(reply, credentials.mechanism.failure)
 
-    def _failure_acknowledged(self, reply: Reply) -> None:
-        self.divert_lines(None)
-        self._refuse_login(reply)
+    def _refuse_login(self, reply: Reply, reason: bytes | None = None) -> None:
+        """
+        Who guesses passwords is to have to wait, and then to begin again.
 
-    def _refuse_login(self, reply: Reply) -> None:
-        """Who guesses passwords is to have to wait, and then to begin again."""
+        :param reply: the refusal.
+        :param reason: what the client hears before, as a challenge that it has to answer.
+        """
         self._auth_failures += 1
         # Neither the name nor the mechanism's answers: a password may have been typed in any of them.
         _log.warn(
@@ -190,19 +200,26 @@ class Negotiator(Receiver):
             attempt=self._auth_failures,
         )
         self.hold(Hold.PENALTY)
-        self._slowed = self.clock.callLater(
-            self.factory.settings.auth_failure_delay * self._auth_failures, self._say_refusal, reply
-        )
+        delay = self.factory.settings.auth_failure_delay * self._auth_failures
+        self._slowed = self.clock.callLater(delay, self._end_penalty, reply, reason)
 
-    def _say_refusal(self, reply: Reply) -> None:
+    def _end_penalty(self, reply: Reply, reason: bytes | None) -> None:
         self._slowed = None
 
         def say() -> None:
-            self.send(reply.encoded)
-            if self._auth_failures >= self.factory.settings.max_auth_failures:
-                self._end_for(Limit.AUTH_FAILURES)
+            if reason is None:
+                self._say_refusal(reply)
+            else:
+                self._pending_refusal = reply
+                self.divert_lines(self._response)
+                self.send(challenge(reason))
 
         self.release(Hold.PENALTY, say)
+
+    def _say_refusal(self, reply: Reply) -> None:
+        self.send(reply.encoded)
+        if self._auth_failures >= self.factory.settings.max_auth_failures:
+            self._end_for(Limit.AUTH_FAILURES)
 
     def count_unauthenticated(self, handler: Callable[[Any, bytes], None], argument: bytes) -> None:
         """A command of a client that has to authenticate first, and does not."""
@@ -220,15 +237,14 @@ class Negotiator(Receiver):
         if values is None:
             return
         session = self.session
-        session.xclient = {**session.xclient, **{name: value or "" for name, value in values.items()}}
-        if values.get("ADDR") or values.get("PORT"):
-            session.peer = _address(session.xclient.get("ADDR", ""), session.xclient.get("PORT", ""), session.peer)
+        session.xclient = known = {**session.xclient, **{name: value or "" for name, value in values.items()}}
+        # With what the attributes leave out as it was when the connection was made.
+        peer, host = self._ends = self._ends or (session.peer, session.host)
+        session.peer = _address(known.get("ADDR", ""), known.get("PORT", ""), peer)
+        session.host = _address(known.get("DESTADDR", ""), known.get("DESTPORT", ""), host)
+        if "ADDR" in values:
             # What follows may be the client's own words, which a proxy passes on: they are worth what it is worth.
-            session.is_trusted = self.factory.settings.trusted.covers(session.peer)
-        if values.get("DESTADDR") or values.get("DESTPORT"):
-            session.host = _address(
-                session.xclient.get("DESTADDR", ""), session.xclient.get("DESTPORT", ""), session.host
-            )
+            session.is_trusted = bool(known["ADDR"]) and self.factory.settings.trusted.covers(session.peer)
         session.lhlo_name = ""
         if "LOGIN" in values:
             self._be(values["LOGIN"])
@@ -309,9 +325,12 @@ def _call(log_out: Any) -> None:
 
 
 def _address(host: str, port: str, known: Any) -> Any:
-    """The address that the attributes name, with what they leave out as it was known."""
-    host = host or str(getattr(known, "host", ""))
-    number = int(port) if port else 0
+    """
+    The address that the attributes name, with what they leave out as it was known. The port of another host is not
+    known.
+    """
+    number = int(port) if port else 0 if host else getattr(known, "port", 0)
+    host = host or str(getattr(known, "host", None) or "")
     if not host:
         return known
     kind = IPv6Address if ":" in host else IPv4Address

@@ -80,7 +80,7 @@ class LMTPProtocol(Negotiator):
 
     def lineSkipped(self, start: bytes) -> None:
         """A line that is longer than its verb allows was thrown away."""
-        if self._exchange is not None:
+        if self._is_in_exchange:
             self._refuse_long_response()
             return
         self.factory.limit_reached(self.session, Limit.LINE_LENGTH)

@@ -12,6 +12,9 @@ from twisted.internet.interfaces import IAddress
 #: The word for all clients of Unix sockets.
 UNIX = "unix"
 
+# Bits before an IPv4 address that IPv6 wraps.
+_WRAPPED = 96
+
 
 def ip_of(peer: IAddress) -> IPv4Address | IPv6Address | None:
     """
@@ -23,6 +26,15 @@ def ip_of(peer: IAddress) -> IPv4Address | IPv6Address | None:
         return None
     wrapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return address if wrapped is None else wrapped
+
+
+def _unwrapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """One of IPv4 that IPv6 wraps as itself."""
+    if isinstance(network, IPv6Network) and network.prefixlen >= _WRAPPED:
+        address = network.network_address.ipv4_mapped
+        if address is not None:
+            return IPv4Network((address, network.prefixlen - _WRAPPED))
+    return network
 
 
 @attrs.frozen
@@ -45,7 +57,7 @@ class Trust:
             return names
         chosen = [names] if isinstance(names, str) else list(names)
         return cls(
-            tuple(ip_network(name) for name in chosen if name != UNIX),
+            tuple(_unwrapped(ip_network(name)) for name in chosen if name != UNIX),
             UNIX in chosen,
         )
 

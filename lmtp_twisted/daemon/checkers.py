@@ -19,7 +19,8 @@ from cryptography.x509 import (
     SubjectAlternativeName,
     load_der_x509_certificate,
 )
-from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.cred.strcred import InvalidAuthType, makeChecker
@@ -76,17 +77,20 @@ def portal_of(descriptions: Sequence[str], backend: Any) -> Portal:
 def _checker(kind: str, argument: str) -> Any:
     if kind == "unix" and find_spec("crypt") is None:
         raise ValueError("it needs the module crypt, which Python has no more since 3.13")
-    if kind == "file" and argument:
-        # Twisted's own would only print a warning.
-        _try_to_read(argument)
+    if kind == "file":
+        return PasswordFile(argument)
     try:
-        return makeChecker(f"{kind}:{argument}")
+        checker: Any = makeChecker(f"{kind}:{argument}")
     except InvalidAuthType:
         raise ValueError("there is no such type, see --help-auth")
     except ValueError:
         raise
     except Exception as error:
         raise ValueError(f"it cannot be made ({type(error).__name__})")
+    if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
+        # Twisted makes text of what the command line says, and then compares it with octets.
+        checker.users = {_octets(user): _octets(password) for user, password in checker.users.items()}
+    return checker
 
 
 def _try_to_read(path: str) -> None:
@@ -97,16 +101,18 @@ def _try_to_read(path: str) -> None:
         raise ValueError(f"{path}: {error.strerror}")
 
 
-@implementer(ICredentialsChecker)
-class TokenFile:
+def _octets(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
+
+
+class _SecretsFile:
     """
-    Bearer tokens in a file, a ``user:token`` on each line. It is read at each login, as it is for passwords.
+    A file with a ``user:secret`` on each line. It is read at each login; where it cannot be, that is an error and no
+    wrong password.
 
     :param path: of the file.
     :raises ValueError: where it cannot be read.
     """
-
-    credentialInterfaces = (IBearerToken,)
 
     def __init__(self, path: str) -> None:
         if not path:
@@ -114,18 +120,46 @@ class TokenFile:
         _try_to_read(path)
         self._path = path
 
+    def _secrets_of(self, user: bytes) -> list[bytes]:
+        with open(self._path, "rb") as file:
+            pairs = [line.rstrip(b"\r\n").partition(b":") for line in file]
+        return [secret for name, _, secret in pairs if name == user and secret]
+
+
+@implementer(ICredentialsChecker)
+class PasswordFile(_SecretsFile):
+    """
+    Passwords in a file. Twisted's own :class:`~twisted.cred.checkers.FilePasswordDB` cuts a password at its first
+    colon, and takes a file that it cannot read for a wrong password.
+    """
+
+    credentialInterfaces = (IUsernamePassword, IUsernameHashedPassword)
+
+    def requestAvatarId(self, credentials: Any) -> bytes:  # type: ignore[override]  # Portal takes plain values too
+        """
+        :returns: the user.
+        :raises twisted.cred.error.UnauthorizedLogin: for another password, or a user who has none.
+        """
+        user: bytes = credentials.username
+        if not any(credentials.checkPassword(password) for password in self._secrets_of(user)):
+            raise UnauthorizedLogin
+        return user
+
+
+@implementer(ICredentialsChecker)
+class TokenFile(_SecretsFile):
+    """Bearer tokens in a file."""
+
+    credentialInterfaces = (IBearerToken,)
+
     def requestAvatarId(self, credentials: Any) -> bytes:  # type: ignore[override]  # Portal takes plain values too
         """
         :returns: the user.
         :raises twisted.cred.error.UnauthorizedLogin: for another token, or a user who has none.
         """
-        with open(self._path, "rb") as file:
-            pairs = [line.rstrip(b"\r\n").partition(b":") for line in file]
-        given: bytes = credentials.token
         user: bytes = credentials.username
-        # All of them are compared, so that the time tells nothing of the file.
-        right = [name == user and hmac.compare_digest(token, given) for name, _, token in pairs if token]
-        if not any(right):
+        given: bytes = credentials.token
+        if not any(hmac.compare_digest(token, given) for token in self._secrets_of(user)):
             raise UnauthorizedLogin
         return user
 

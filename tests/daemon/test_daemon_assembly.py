@@ -332,7 +332,7 @@ def as_root() -> None:
     [
         (["--auth", "file:nowhere"], "--auth file: nowhere: No such file or directory"),
         (["--auth", "file:."], "--auth file: .: Is a directory"),
-        (["--auth", "file:"], "--auth file: 'file' requires a filename"),
+        (["--auth", "file:"], "--auth file: a file is needed"),
         (["--auth", "tokens:nowhere"], "--auth tokens: nowhere: No such file or directory"),
         (["--auth", "tokens:"], "--auth tokens: a file is needed"),
         (["--auth", "certificate:nowhere"], "--auth certificate: nowhere: No such file or directory"),

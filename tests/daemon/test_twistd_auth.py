@@ -127,14 +127,35 @@ def test_a_unix_socket_needs_no_tls_and_loopback_only_where_it_is_said(directory
 
 
 def test_passwords_that_change_are_read_anew(directory: Path) -> None:
-    """As Twisted's checker does; a file that is gone lets nobody in."""
+    """At each login; a file that is gone is no wrong password."""
     with twistd(directory, "--listen", "unix:socket", "--auth", "file:passwords", "--backend", "null:") as server:
         server.until("listening on .*socket\n")
         (directory / "passwords").write_text("alice:an0ther\n")
         with Client(path=directory / "socket") as client:
             client.say("LHLO c")
             assert client.say(f"AUTH PLAIN {b64(chr(0) + 'alice' + chr(0) + 's3cret')}").startswith("535 ")
+            (directory / "passwords").unlink()
+            assert client.say(f"AUTH PLAIN {b64(chr(0) + 'alice' + chr(0) + 'an0ther')}").startswith("454 4.7.0 ")
+            (directory / "passwords").write_text("alice:an0ther\n")
             assert client.say(f"AUTH PLAIN {b64(chr(0) + 'alice' + chr(0) + 'an0ther')}").startswith("235 ")
+
+
+def test_passwords_of_the_command_line_and_those_with_a_colon(directory: Path) -> None:
+    """All that follows the first colon is the password."""
+    (directory / "passwords").write_text("alice:s3:cret\n")
+    for auth in ("memory:alice:s3cret", "file:passwords"):
+        password = auth.rpartition("alice:")[2] if auth.startswith("memory") else "s3:cret"
+        with twistd(directory, "--listen", "unix:socket", "--auth", auth, "--backend", "null:") as server:
+            server.until("listening on .*socket\n")
+            with Client(path=directory / "socket") as client:
+                client.say("LHLO c")
+                challenge = b64decode(client.say("AUTH CRAM-MD5")[4:])
+                digest = hmac.new(password.encode(), challenge, "md5").hexdigest()
+                assert client.say(b64(f"alice {digest}")).startswith("235 ")
+            with Client(path=directory / "socket") as client:
+                client.say("LHLO c")
+                assert client.say(f"AUTH PLAIN {b64(chr(0) + 'alice' + chr(0) + password[:2])}").startswith("535 ")
+                assert client.say(f"AUTH PLAIN {b64(chr(0) + 'alice' + chr(0) + password)}").startswith("235 ")
 
 
 def test_the_policy_of_certificates_may_be_a_list(directory: Path) -> None:

@@ -467,3 +467,27 @@ def test_a_refused_session_reads_its_client_away_too() -> None:
     calls = with_half_close(client)
     assert codes(client.say("X", "X", "X"))[-1] == "421 4.7.0"
     assert calls == ["half-close"]
+
+
+def test_replies_to_a_client_that_does_not_read_are_bounded_within_one_segment_too() -> None:
+    """Each LHLO is a few octets, and its reply a few hundred: past a number of them the client has to read first."""
+    client = connected()
+    written: list[int] = []
+    write = client.transport.write
+
+    def write_and_fill(data: bytes) -> None:
+        written.append(len(data))
+        write(data)
+        if not client.protocol.paused:
+            client.protocol.pauseProducing()
+
+    client.transport.write = write_and_fill  # type: ignore[method-assign]
+    client.send(b"LHLO c\r\n" * 8000)
+    assert len(written) == 1
+    assert written[0] < 100_000
+    # It reads: all that was asked is answered in the end.
+    while client.protocol.has_input:
+        client.protocol.resumeProducing()
+    client.protocol.resumeProducing()
+    assert max(written) < 100_000
+    assert len(written) >= 8000 // 202

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from dialogue import Client, codes, connected, greeted, server, with_recipients, with_sender
 from logins import LOCAL, portal
-from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 
 from lmtp_twisted import Settings
@@ -60,6 +60,13 @@ def test_so_are_sessions_of_each_peer() -> None:
     assert codes(Client(factory, ONE).greeting) == ["421 4.3.2"]
     clients[0].lose()
     assert codes(Client(factory, ONE).greeting) == ["220"]
+
+
+def test_an_address_is_one_peer_however_it_is_written() -> None:
+    """IPv6 wraps those of IPv4."""
+    factory = server(max_sessions_per_peer=1)
+    Client(factory, ONE)
+    assert codes(Client(factory, IPv6Address("TCP", "::ffff:192.0.2.1", 1)).greeting) == ["421 4.3.2"]
 
 
 def test_clients_of_unix_sockets_are_one_peer() -> None:

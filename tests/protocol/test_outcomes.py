@@ -19,7 +19,7 @@ from answers import (
     can_raise,
     raise_at_once,
 )
-from dialogue import LoggedErrors, codes, with_recipients
+from dialogue import LoggedErrors, codes, greeted, with_recipients
 from twisted.internet.defer import CancelledError, fail
 
 from lmtp_twisted.errors import DeliveryError
@@ -109,3 +109,23 @@ def test_refusals_that_are_raised(name: str, place: str, way: Callable[..., Any]
 def test_a_cancelled_answer_is_451(place: str) -> None:
     """RFC 3463 §3.4: nothing is wrong with it that an operator would want to read."""
     assert Asked(place, lambda: fail(CancelledError())).answer() == "451 4.3.0"
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), GeneratorExit()])
+@pytest.mark.parametrize("place", ["getDelivery", "validateFrom", "validateTo", "deliver"])
+def test_code_that_wants_to_exit_fails_like_any_other(place: str, error: BaseException, logged: LoggedErrors) -> None:
+    """RFC 2033 §4.2: the replies are owed, and it is not the server's end."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    deliveries = ScriptedDeliveries()
+    setattr(deliveries, place, fail)
+    client = greeted(deliveries)
+    said = client.say("MAIL FROM:<a@x>", "RCPT TO:<b@x>", "RCPT TO:<c@x>")
+    if place == "deliver":
+        said += client.content()
+    assert "451 4.3.0" in codes(said)
+    assert len(said) == (5 if place == "deliver" else 3)
+    assert codes(client.say("NOOP")) == ["250 2.0.0"]
+    assert logged.take()

@@ -152,15 +152,54 @@ def test_xoauth2_gives_the_token_to_the_checker() -> None:
     assert client.protocol.session.user == "alice"
 
 
+def fail_xoauth2(client: Client) -> list[str]:
+    """A token that is wrong. What comes at once."""
+    return client.say(f"AUTH XOAUTH2 {b64(b'user=alice' + bytes([1]) + b'auth=Bearer no' + bytes([1, 1]))}")
+
+
 @pytest.mark.parametrize("acknowledgement", ["", "AQ==", "*"])
 def test_xoauth2_that_fails_says_so_in_a_challenge_first(acknowledgement: str) -> None:
-    """The client answers it with an empty line, and then hears 535."""
+    """It comes as late as a refusal, or guesses would cost nothing; the client answers it, and then hears 535."""
     client = local()
-    (line,) = client.say(f"AUTH XOAUTH2 {b64(b'user=alice' + bytes([1]) + b'auth=Bearer no' + bytes([1, 1]))}")
+    assert fail_xoauth2(client) == []
+    assert client.after(0.9) == []
+    (line,) = client.after(0.1)
     assert b'"status":"401"' in b64decode(line[4:])
-    assert client.say(acknowledgement) == []
-    assert codes(client.after(1)) == ["535 5.7.8"]
+    assert codes(client.say(acknowledgement)) == ["535 5.7.8"]
     assert codes(client.say("NOOP")) == ["250 2.0.0"]
+    fail_xoauth2(client)
+    client.after(2)
+    client.say("")
+    fail_xoauth2(client)
+    client.after(3)
+    assert codes(client.say("")) == ["535 5.7.8", "421 4.7.0"]
+
+
+def test_who_does_not_wait_for_the_refusal_of_xoauth2_has_failed_all_the_same() -> None:
+    """It is counted and logged before the client hears anything."""
+    events: list[Any] = []
+    globalLogPublisher.addObserver(events.append)
+    try:
+        client = local()
+        fail_xoauth2(client)
+        client.lose()
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    assert any("authentication failed" in str(formatEvent(event)) for event in events)
+
+
+def test_the_answer_to_a_refusal_of_xoauth2_is_a_line_like_any_other() -> None:
+    """Too long is 500 5.5.6, and the next line is a command again; a bare LF ends the session."""
+    for length in (12_288, 100_000):
+        client = local()
+        fail_xoauth2(client)
+        client.after(1)
+        assert codes(client.say("A" * length, "MAIL FROM:<>")) == ["500 5.5.6", "250 2.1.0"]
+    client = local()
+    fail_xoauth2(client)
+    client.after(1)
+    assert codes(client.send(b"\n")) == ["500 5.5.2"]
+    assert client.is_closed
 
 
 def test_external_needs_a_certificate() -> None:
@@ -253,7 +292,8 @@ def test_a_long_line_that_fits_is_read() -> None:
     """RFC 4954 §4: tickets and tokens are long."""
     client = local()
     token = b64(b"user=alice\x01auth=Bearer " + b"x" * 9000 + b"\x01\x01")
-    (line,) = client.say(f"AUTH XOAUTH2 {token}")
+    assert client.say(f"AUTH XOAUTH2 {token}") == []
+    (line,) = client.after(1)
     assert line.startswith("334 ")
 
 

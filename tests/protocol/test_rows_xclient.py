@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from socket import AF_INET
 from typing import Any
 
 import pytest
 from dialogue import Client, codes, connected, greeted, server, with_recipients, with_sender
 from logins import LOCAL, portal
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.testing import StringTransport
 
 from lmtp_twisted import PermanentFailure, Settings, TemporaryFailure
 from lmtp_twisted.testing import RecordingObserver, ScriptedDeliveries
@@ -37,6 +39,8 @@ def trusted(backend: Any = None, **options: Any) -> Client:
         (IPv6Address("TCP", "::ffff:192.0.2.7", 1), ["192.0.2.0/24"], True),
         (IPv6Address("TCP", "fe80::7%eth0", 1), ["fe80::/10"], True),
         (IPv4Address("TCP", "192.0.2.7", 1), ["unix"], False),
+        (IPv4Address("TCP", "127.0.0.1", 1), ["::ffff:127.0.0.0/104"], True),
+        (IPv4Address("TCP", "192.0.2.7", 1), ["::ffff:127.0.0.0/104"], False),
         (UNIXAddress(b"/run/x"), ["unix"], True),
         (UNIXAddress(b"/run/x"), ["0.0.0.0/0", "::/0"], False),
         (UNIXAddress(None), ["unix"], True),
@@ -194,6 +198,31 @@ def test_the_client_that_is_named_is_trusted_for_its_own_address_only(address: s
     said = client.say("XFORWARD ADDR=203.0.113.1", "XCLIENT ADDR=203.0.113.1 LOGIN=root")
     assert codes(said) == (["250 2.0.0", "220"] if stays else ["550 5.7.0"] * 2)
     assert client.protocol.session.user == ("root" if stays else "alice")
+
+
+def test_a_client_whose_address_is_not_known_has_none_of_the_one_before() -> None:
+    """What is known of one client is not known of the next; and it is trusted no more than a client that is known."""
+    client = trusted()
+    client.say("XCLIENT ADDR=192.0.2.8 PORT=77")
+    assert codes(client.say("XCLIENT ADDR=[UNAVAILABLE] PORT=[UNAVAILABLE]")) == ["220"]
+    assert client.protocol.session.peer == PEER
+    assert codes(client.say("XCLIENT ADDR=192.0.2.8")) == ["550 5.7.0"]
+
+
+def test_a_proxy_that_claims_a_unix_socket_is_not_one() -> None:
+    """``unix`` is trusted for those sockets that are this server's own."""
+
+    class Proxied(StringTransport):
+        class socket:
+            family = AF_INET
+
+            @staticmethod
+            def getpeername() -> tuple[str, int]:
+                return "127.0.0.1", 1
+
+    transport = Proxied(peerAddress=LOCAL)
+    assert not server(trusted=["unix"]).new_session(transport).is_trusted
+    assert server(trusted=["unix"]).new_session(StringTransport(peerAddress=LOCAL)).is_trusted
 
 
 def test_before_lhlo_it_is_taken_too() -> None:

@@ -3,7 +3,7 @@
 from twisted.application.service import ServiceMaker
 
 from lmtp_twisted.backends.plugin import BackendPlugin
-from lmtp_twisted.daemon.checker_plugin import CheckerPlugin
+from lmtp_twisted.extensions.checker_plugin import CheckerPlugin
 from lmtp_twisted.interfaces import IBearerToken, IClientCertificate
 
 lmtp_service = ServiceMaker("lmtp", "lmtp_twisted.daemon", "An LMTP (RFC 2033) delivery server.", "lmtp")
