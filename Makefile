@@ -5,12 +5,13 @@ VENV   ?= .venv
 PORT   ?= 2524
 BIN    := $(VENV)/bin
 
-.PHONY: run test lint types docs check peers bench-environment bench memory syncs news clean
+.PHONY: run test fuzz lint types docs check peers bench-environment bench memory syncs news clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run     the server on 127.0.0.1:$(PORT), mail into Maildirs under ./mail; PORT=N for another port"
 	@echo "make test    the tests; ARGS=tests/routing for a part of them"
+	@echo "make fuzz    the fuzzer, a minute for each of its targets; SECONDS=600 TARGETS=session for other ones"
 	@echo "make check   lint, types and documentation"
 	@echo "make peers   the real peers that some tests and the benchmark need (Debian, as root)"
 	@echo "make bench   the benchmark; make memory, make syncs: parts of it"
@@ -38,6 +39,17 @@ test: $(VENV)/.dev
 	$(BIN)/python -m coverage run -m pytest $(ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report $(if $(ARGS),--fail-under=0)
+
+SECONDS ?= 60
+TARGETS ?= $(notdir $(wildcard tests/fuzz/corpus/*))
+
+# What is found stays in build/fuzz, and the next run goes on from there.
+fuzz: $(VENV)/.dev
+	@for target in $(TARGETS); do \
+	    mkdir -p build/fuzz/$$target && \
+	    $(BIN)/python tests/fuzz/fuzz_engine.py $$target -max_total_time=$(SECONDS) \
+	        -artifact_prefix=build/fuzz/$$target- build/fuzz/$$target || exit 1; \
+	done
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,0 +1,62 @@
+"""Defects that one could write in good faith, to see that they are found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import fuzz_content
+import fuzz_replies
+
+from lmtp_twisted import protocol
+from lmtp_twisted.wire import addresses, commands, parameters
+from lmtp_twisted.wire.content import ChunkDecoder, DataDecoder
+
+
+class HoldsNothingBack(DataDecoder):
+    """An end mark in two segments is none."""
+
+    __slots__ = ()
+
+    def _hold_back(self, data: bytes) -> bytes:
+        return data
+
+
+class CountsSegments(ChunkDecoder):
+    """What follows the chunk in its last segment is lost."""
+
+    __slots__ = ()
+
+    def feed(self, data: bytes) -> bytes:
+        decoded = super().feed(data)
+        if self.rest:
+            self.rest = b""
+        return decoded
+
+
+#: By target: what is replaced in which module, and by what.
+PLANTED: Mapping[str, tuple[ModuleType, str, Any]] = {
+    # The line ends of Unicode are forgotten.
+    "addresses": (addresses, "CONTROL_CHARACTERS", re.compile("[\x00-\x1f\x7f-\x9f]")),
+    # Control characters come through where they are encoded.
+    "parameters": (parameters, "_decode", lambda octets: octets.decode("utf-8")),
+    # A bracket within quotes ends the path.
+    "commands": (commands, "_PATH", re.compile(rb"<([^<>]*)>")),
+    "content": (fuzz_content, "DataDecoder", HoldsNothingBack),
+    "chunks": (fuzz_content, "ChunkDecoder", CountsSegments),
+    # What Python can print is not what a reply can hold.
+    "replies": (fuzz_replies, "printable", lambda text, limit=510: text[:limit]),
+    "session": (protocol, "DataDecoder", HoldsNothingBack),
+}
+
+
+@contextmanager
+def planted(target: str) -> Iterator[None]:
+    """While it lasts, what the target is about is broken."""
+    module, name, broken = PLANTED[target]
+    with mock.patch.object(module, name, broken):
+        yield
