@@ -39,7 +39,7 @@ _log = Logger(namespace="lmtp_twisted")
 
 #: Octets that may come while the session waits, before the transport is paused.
 AHEAD = 64 * 1024
-#: Seconds that a closed session reads away what its client still sends.
+#: Seconds that a closed session, whose replies are all sent, reads away what its client still sends.
 LINGER = 5.0
 #: Replies of a burst that leave together at the most.
 MOST_TOGETHER = 200
@@ -298,6 +298,9 @@ class HeldLineReceiver(LineReceiver):
         """
         self._flush()
         self._sends_at_once = False
+        if Hold.OUTPUT in self._holds:
+            # That what was sent in the clear has left is not told to those who produce for TLS.
+            self.resumeProducing()
         try:
             self.transport.startTLS(tls)
         except Exception:
@@ -358,12 +361,11 @@ class HeldLineReceiver(LineReceiver):
         self.transport.unregisterProducer()
         # Under TLS it would end the connection below it, before what TLS has yet to send.
         half_close = None if self.is_secure else getattr(self.transport, "loseWriteConnection", None)
+        self._start_timer(self.write_timeout)
         if linger and half_close is not None and not self._input_has_ended:
             half_close()
-            self._start_timer(LINGER)
         else:
             self.transport.loseConnection()
-            self._start_timer(self.write_timeout)
 
     def readConnectionLost(self) -> None:
         """The client has half-closed: it gets all its replies before we close."""
@@ -374,7 +376,8 @@ class HeldLineReceiver(LineReceiver):
             self.close()
 
     def writeConnectionLost(self) -> None:
-        """Our half is closed."""
+        """Our half is closed: the client has all replies, and need not be read for long."""
+        self._start_timer(LINGER)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget what was not run: a release that comes later must not run it."""

@@ -26,8 +26,12 @@ def is_reading(client: Client) -> bool:
     return state == "producing"
 
 
-def with_half_close(client: Client) -> list[str]:
-    """Give the transport of a client the half-close of a real one. Returns what becomes of it, as it does."""
+def with_half_close(client: Client, *, stalled: bool = False) -> list[str]:
+    """
+    Give the transport of a client the half-close of a real one. Returns what becomes of it, as it does.
+
+    :param stalled: the client does not read, so that the half-close has to wait for what is to be sent before it.
+    """
     calls: list[str] = []
     close = client.transport.loseConnection
 
@@ -35,7 +39,12 @@ def with_half_close(client: Client) -> list[str]:
         calls.append("close")
         close()
 
-    client.transport.loseWriteConnection = lambda: calls.append("half-close")  # type: ignore[attr-defined]
+    def lose_write_connection() -> None:
+        calls.append("half-close")
+        if not stalled:
+            client.protocol.writeConnectionLost()
+
+    client.transport.loseWriteConnection = lose_write_connection  # type: ignore[attr-defined]
     client.transport.loseConnection = lose_connection  # type: ignore[method-assign]
     return calls
 
@@ -408,6 +417,29 @@ def test_a_client_that_goes_on_sending_is_not_read_for_ever() -> None:
     client.after(LINGER - 0.1)
     assert not client.transport.disconnected
     assert client.after(0.1) == []
+    assert client.transport.disconnected
+
+
+def test_a_client_that_has_not_read_its_replies_yet_is_given_the_time_to() -> None:
+    """RFC 2033 §4.2: a lost reply is a second delivery, so what is owed is not thrown away with what is unwanted."""
+    client = greeted(write_timeout=60)
+    with_half_close(client, stalled=True)
+    client.send(b"GET / HTTP/1.1\r\n")
+    client.after(59)
+    assert not client.transport.disconnected
+    client.protocol.writeConnectionLost()
+    client.after(LINGER - 1)
+    assert not client.transport.disconnected
+    client.after(1)
+    assert client.transport.disconnected
+
+
+def test_a_client_that_never_reads_its_replies_is_not_waited_for_for_ever() -> None:
+    """Where the session is over, as where it is not."""
+    client = greeted(write_timeout=60)
+    with_half_close(client, stalled=True)
+    client.send(b"GET / HTTP/1.1\r\n")
+    client.after(60)
     assert client.transport.disconnected
 
 
