@@ -1,0 +1,69 @@
+"""The results, for people and for programs. All that came from the server is printable ASCII by now."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from lmtp_twisted.conformance.judge import Result, Verdict
+from lmtp_twisted.conformance.run import Run
+from lmtp_twisted.conformance.settings import Settings
+
+_WORDS = {Verdict.PASSED: "passed", Verdict.FAILED: "FAILED", Verdict.ABSENT: "absent"}
+#: What stands under a failure: the dialogue, with this many lines at most.
+_MOST_LINES = 40
+
+
+def row(result: Result, width: int, *, with_dialogue: bool = False) -> str:
+    """
+    A line of the table; a failure has further lines.
+
+    :param width: that of the column of names.
+    """
+    scenario = result.scenario
+    line = f"{_WORDS[result.verdict]}  {result.level!s:6}  {scenario.name:{width}}  {scenario.reference}"
+    if result.verdict is Verdict.ABSENT:
+        return f"{line}  ({result.came})"
+    if result.verdict is Verdict.FAILED:
+        line += f"\n        expected  {result.expected}\n        came      {result.came}"
+        if with_dialogue:
+            line += "".join(f"\n        | {said}" for said in result.transcript[-_MOST_LINES:])
+    return line
+
+
+def summary(run: Run) -> str:
+    """The last line."""
+    if run.trouble:
+        return f"No session could be begun: {run.trouble}"
+    counts = Counter(result.verdict for result in run.results)
+    words = f"{counts[Verdict.PASSED]} passed, {counts[Verdict.FAILED]} failed, {counts[Verdict.ABSENT]} absent"
+    failed = Counter(result.level for result in run.results if result.verdict is Verdict.FAILED)
+    if failed:
+        words += f" (failed: {', '.join(f'{failed[level]} {level}' for level in sorted(failed))})"
+    return words
+
+
+def as_json(run: Run, settings: Settings) -> str:
+    """All of it as JSON; no secret of the user's is in it but what a dialogue has sent."""
+    report: Mapping[str, Any] = {
+        "server": str(settings.target),
+        "greeting": run.server.greeting,
+        "capabilities": {name: list(words) for name, words in run.server.capabilities.items()},
+        "trouble": run.trouble,
+        "summary": dict(Counter(result.verdict.value for result in run.results)),
+        "rows": [
+            {
+                "name": result.scenario.name,
+                "rfc": result.scenario.reference,
+                "level": str(result.level),
+                "verdict": result.verdict.value,
+                "expected": result.expected,
+                "came": result.came,
+                "dialogue": list(result.transcript) if result.verdict is Verdict.FAILED else [],
+            }
+            for result in run.results
+        ],
+    }
+    return json.dumps(report, indent=2)
