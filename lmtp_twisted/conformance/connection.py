@@ -127,7 +127,7 @@ class Connection:
             code = int(match[1])
             lines.append(match[3] or b"")
             if match[2] != b"-":
-                return Reply(code, tuple(lines), longest)
+                return Reply(code, tuple(lines), longest, match[2] == b" ")
             if len(lines) == MOST_LINES:
                 raise Unexpected("an endless reply", f"more than {MOST_LINES} lines")
 

@@ -55,8 +55,10 @@ def _missing_option(need: Need, server: Server, settings: Settings) -> str:
         limit = server.numbers.get(need.name)
         if limit is None:
             return f"no limit is announced ({need.name})"
+        # Most scenarios send as much as the limit once, some several times.
+        octets = limit * int(need.value or 1)
         most = settings.largest if need.name == "size" else 2000
-        return "" if limit <= most else f"the limit is too high to be tried ({need.name}={limit})"
+        return "" if octets <= most else f"the limit is too high to be tried ({need.name}={limit})"
     option, is_there = _OPTIONS[need.name]
     if is_there(settings) == need.is_unwanted:
         return f"{option} was given" if need.is_unwanted else f"without {option}"

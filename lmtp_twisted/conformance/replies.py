@@ -25,11 +25,13 @@ class Reply:
     :ivar code: its three digits.
     :ivar lines: the text of each of its lines, without the code and what follows it.
     :ivar longest: octets of its longest line, with its code and its CRLF.
+    :ivar has_blank: there is one behind the code of the last line.
     """
 
     code: int
     lines: tuple[bytes, ...]
     longest: int = 0
+    has_blank: bool = True
 
     @property
     def enhanced(self) -> str:
@@ -64,7 +66,7 @@ _CODES = r"any|[2345](?:\d\d|xx)(?:\|[2345](?:\d\d|xx))*"
 _PATTERN = re.compile(
     rf"(?P<codes>{_CODES})"
     r"(?: \((?P<code>[2345]\d\d)?(?P<enhanced>(?<=\() ?[245]\.\d+\.\d+|(?<=\d) [245]\.\d+\.\d+)?\))?"
-    r"(?P<is_enhanced> enhanced)?(?P<is_short> short)?"
+    r"(?P<is_enhanced> enhanced)?(?P<is_short> short)?(?P<is_blank> blank)?"
     r"(?: for (?P<recipient>\S+))?"
     r"(?: (?P<sense>with|without) (?P<words>.+))?"
 )
@@ -81,6 +83,7 @@ class Pattern:
     :ivar enhanced: likewise the enhanced one; only where the server announces these.
     :ivar is_enhanced: each line has an enhanced code of the right class.
     :ivar is_short: no line has more than 512 octets (RFC 5321 §4.5.3.1.5).
+    :ivar is_blank: a blank follows the code.
     :ivar recipient: the one that it is for: it may not name another one.
     :ivar words: what stands in one of its lines, in any case, or in none of them, as :attr:`sense` says.
     :ivar sense: ``with`` or ``without``.
@@ -92,6 +95,7 @@ class Pattern:
     enhanced: str | None = None
     is_enhanced: bool = False
     is_short: bool = False
+    is_blank: bool = False
     recipient: str | None = None
     sense: str | None = None
     words: str | None = None
@@ -112,6 +116,7 @@ class Pattern:
             enhanced=found["enhanced"] and found["enhanced"].strip(),
             is_enhanced=bool(found["is_enhanced"]),
             is_short=bool(found["is_short"]),
+            is_blank=bool(found["is_blank"]),
             recipient=found["recipient"],
             sense=found["sense"],
             words=found["words"],
@@ -129,7 +134,7 @@ class Pattern:
             return False
         if self.is_enhanced and not reply.is_enhanced:
             return False
-        if self.is_short and reply.longest > 512:
+        if (self.is_short and reply.longest > 512) or (self.is_blank and not reply.has_blank):
             return False
         if recipient is not None and reply.addresses and recipient.lower() not in reply.addresses:
             return False
