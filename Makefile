@@ -5,7 +5,7 @@ VENV   ?= .venv
 PORT   ?= 2524
 BIN    := $(VENV)/bin
 
-.PHONY: run test fuzz lint types docs check peers bench-environment bench memory syncs news clean
+.PHONY: run test fuzz lint types docs check peers conformance bench-environment bench memory syncs news clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make fuzz    the fuzzer, a minute for each of its targets; SECONDS=600 TARGETS=session for other ones"
 	@echo "make check   lint, types and documentation"
 	@echo "make peers   the real peers that some tests and the benchmark need (Debian, as root)"
+	@echo "make conformance   what the kit says of other servers, written into docs/conformance-peers.rst"
 	@echo "make bench   the benchmark; make memory, make syncs: parts of it"
 
 # The marker is younger than the files it was made from, or it is made again.
@@ -67,6 +68,9 @@ check: lint types docs
 
 peers:
 	tools/install-peers
+
+conformance: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.conformance
 
 # The distribution's Python is what operators run, and well optimised; one built by hand is often a third slower.
 BENCH_PYTHON ?= $(or $(wildcard /usr/bin/python3),$(PYTHON))

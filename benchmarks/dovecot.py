@@ -39,11 +39,12 @@ namespace inbox {{
 """
 
 
-def configure(directory: Path, port: int) -> Path:
+def configure(directory: Path, port: int, more: str = "") -> Path:
     """
     Writes the configuration; mail goes to ``mail`` in the directory and is fsynced as Dovecot does by default.
 
-    :param directory: an empty one, where only this Dovecot's files will be.
+    :param directory: where only this Dovecot's files will be.
+    :param more: further lines of configuration.
     :returns: the file's name, for ``dovecot -c``.
     """
     owner = pwd.getpwnam(USER)
@@ -51,7 +52,8 @@ def configure(directory: Path, port: int) -> Path:
     mail.mkdir()
     os.chown(mail, owner.pw_uid, owner.pw_gid)
     file = directory / "dovecot.conf"
-    file.write_text(CONFIGURATION.format(directory=directory, port=port, user=USER, uid=owner.pw_uid, gid=owner.pw_gid))
+    text = CONFIGURATION.format(directory=directory, port=port, user=USER, uid=owner.pw_uid, gid=owner.pw_gid)
+    file.write_text(text + more)
     return file
 
 

@@ -42,11 +42,13 @@ class Server:
     :param command: the program and its arguments.
     :param port: where on 127.0.0.1 it has been told to listen.
     :param directory: its working directory; what it prints goes to ``output`` there.
+    :param greets: it speaks first; one that waits for a PROXY header does not.
     :raises ServerError: if it can't be started, or does not greet in time; then it has been stopped.
     """
 
-    def __init__(self, command: Sequence[str], port: int, directory: Path) -> None:
+    def __init__(self, command: Sequence[str], port: int, directory: Path, *, greets: bool = True) -> None:
         self.port = port
+        self._speaks_first = greets
         self._output = directory / "output"
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         with self._output.open("wb") as output:
@@ -88,6 +90,8 @@ class Server:
     def _greets(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                if not self._speaks_first:
+                    return True
                 greeting = connection.recv(512)
                 connection.sendall(b"QUIT\r\n")
                 while connection.recv(512):

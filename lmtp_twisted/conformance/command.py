@@ -111,7 +111,9 @@ def parser() -> argparse.ArgumentParser:
     trust = made.add_argument_group("XCLIENT, XFORWARD and PROXY")
     trust.add_argument("--untrusted", action="store_true", help="the server knows XCLIENT, XFORWARD, and not from us")
     trust.add_argument("--xclient", type=_attributes, metavar="NAME=VALUE…", help="say this in each session")
-    trust.add_argument("--proxy", type=int, choices=(1, 2), help="begin each connection with a header of this version")
+    trust.add_argument(
+        "--proxy", action="append", type=int, choices=(1, 2), help="the server wants a header of this version; or both"
+    )
     return made
 
 
@@ -136,7 +138,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         auth_required=options.auth_required,
         is_untrusted=options.untrusted,
         xclient=options.xclient,
-        proxy=options.proxy or 0,
+        proxy=tuple(options.proxy or ()),
         idle=options.idle,
         largest=options.largest,
         **({"recipients": tuple(options.recipient)} if options.recipient else {}),

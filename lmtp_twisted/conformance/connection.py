@@ -92,6 +92,12 @@ class Connection:
             self._socket = context.wrap_socket(self._socket, server_hostname=name)
         except TimeoutError:
             raise Silence("no TLS handshake", f"not within {self._patience:g} s")
+        except ssl.SSLError as error:
+            # It has hung up, or has told us by TLS that it will.
+            has_ended = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) or "ALERT" in (error.reason or "")
+            raise (Closed if has_ended else Unexpected)("no TLS handshake", _reason(error))
+        except ConnectionError as error:
+            raise Closed("no TLS handshake", _reason(error))
         except (OSError, ValueError) as error:
             raise Unexpected("no TLS handshake", _reason(error))
 

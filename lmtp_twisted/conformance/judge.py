@@ -25,6 +25,8 @@ from lmtp_twisted.conformance.values import value_of
 _MOMENT = 0.3
 #: Seconds between two segments, in which the server reads the first.
 _GAP = 0.005
+#: Seconds at a border between segments that a scenario asks for.
+_BORDER = 0.1
 #: Octets of a step that a report shows.
 _SHOWN = 200
 
@@ -56,6 +58,7 @@ class Result:
     :ivar transcript: what was said, a line each, printable.
     :ivar codes: the replies that came, by their codes.
     :ivar sent: octets of the scenario's own steps.
+    :ivar is_inexact: it has failed, but only by an exact code.
     """
 
     scenario: Scenario
@@ -67,6 +70,7 @@ class Result:
     transcript: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
     sent: int = 0
+    is_inexact: bool = False
 
 
 class _Deviation(Exception):
@@ -98,6 +102,8 @@ def judge(
     play = _Play(connection, scenario, settings, server, cut)
     try:
         play.run()
+    except _Absent as reason:
+        return absent(scenario, str(reason))
     except _Deviation as deviation:
         return play.result(
             Verdict.FAILED, scenario.level, expected=deviation.expected, came=deviation.came, brief=deviation.brief
@@ -106,8 +112,13 @@ def judge(
         connection.close()
     if play.inexact is not None and level is Level.BEYOND:
         expected, reply = play.inexact
-        return play.result(Verdict.FAILED, Level.BEYOND, expected=expected, came=str(reply), brief=reply.codes)
+        result = play.result(Verdict.FAILED, Level.BEYOND, expected=expected, came=str(reply), brief=reply.codes)
+        return attrs.evolve(result, is_inexact=True)
     return play.result(Verdict.PASSED, scenario.level)
+
+
+class _Absent(Exception):
+    """What the scenario is about cannot be seen with this server."""
 
 
 class _Over(Exception):
@@ -133,15 +144,17 @@ class _Play:
         self._kept: Reply | Closed | None = None
         self.inexact: tuple[str, Reply] | None = None
 
-    def result(self, verdict: Verdict, level: Level, **what: str) -> Result:
+    def result(self, verdict: Verdict, level: Level, expected: str = "", came: str = "", brief: str = "") -> Result:
         return Result(
             self._scenario,
             verdict,
             level,
+            expected=expected,
+            came=came,
+            brief=brief,
             transcript=tuple(self._transcript),
             codes=tuple(self._codes),
             sent=self._sent,
-            **what,
         )
 
     def run(self) -> None:
@@ -205,13 +218,15 @@ class _Play:
     def _act(self, act: Act) -> None:
         self._transcript.append(f"! {act.name}")
         try:
-            if act.name == "handshake":
+            if act.name.startswith("handshake"):
                 self._connection.start_tls(self._settings.tls_context(), self._settings.tls_name)
             elif act.name == "close writing":
                 self._connection.close_writing()
             else:
-                time.sleep(_GAP)
+                time.sleep(_BORDER)
         except Unexpected as error:
+            if act.name == "handshake or end" and isinstance(error, Closed):
+                raise _Over(True)
             raise _Deviation(act.name, str(error), error.brief)
 
     def _expect(self, step: Expect) -> None:
@@ -310,6 +325,8 @@ class _Play:
             if step.pattern is None:
                 raise _Over(True)
         elif step.pattern is not None and step.pattern.accepts(reply):
+            if step.is_absence:
+                raise _Absent(f"it was answered {reply.codes}, so there is nothing to judge")
             if step.then_closed:
                 self._expect_end()
             raise _Over(step.then_closed)

@@ -16,7 +16,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Settings], bool]]] = {
     "auth-required": ("--auth-required", lambda settings: settings.auth_required),
     "client-certificate": ("--certificate", lambda settings: settings.certificate is not None),
     "untrusted": ("--untrusted", lambda settings: settings.is_untrusted),
-    "proxy": ("--proxy", lambda settings: settings.proxy > 0),
+    "proxy": ("--proxy", lambda settings: bool(settings.proxy)),
     "idle": ("--idle", lambda settings: settings.idle is not None),
     "tls": ("--tls or --starttls", lambda settings: settings.tls != "none"),
     "implicit-tls": ("--tls", lambda settings: settings.tls == "implicit"),
@@ -59,6 +59,8 @@ def _missing_option(need: Need, server: Server, settings: Settings) -> str:
         octets = limit * int(need.value or 1)
         most = settings.largest if need.name == "size" else 2000
         return "" if octets <= most else f"the limit is too high to be tried ({need.name}={limit})"
+    if need.name == "proxy" and need.value and int(need.value) not in settings.proxy:
+        return f"without --proxy {need.value}"
     option, is_there = _OPTIONS[need.name]
     if is_there(settings) == need.is_unwanted:
         return f"{option} was given" if need.is_unwanted else f"without {option}"

@@ -15,7 +15,7 @@ NUMBERS = ("size", "rcptmax")
 #: Values of a run: see :mod:`lmtp_twisted.conformance.values`.
 NAMES = frozenset(
     {
-        *("client", "sender", "rcpt1", "rcpt2", "rcpt3", "unknown", "domain"),
+        *("client", "sender", "rcpt1", "rcpt2", "rcpt3", "unknown", "domain", "proxy"),
         *("auth-plain", "auth-plain-wrong", "auth-user", "auth-password", "auth-wrong", "auth-cram-md5"),
         *("auth-cram-md5-wrong", "auth-xoauth2", "auth-xoauth2-wrong"),
     }

@@ -13,8 +13,9 @@ The reader of scenario files::
 
 ``C:`` is a line of the client, which gets its CRLF; ``C|`` are octets as they stand; both go into one segment with
 those that follow. ``S:`` is a reply, ``S: closed`` the end of the connection, ``S: silence`` nothing for a moment.
-``E:`` is a reply with which the scenario may end as well. ``C *100:`` and ``S *100:`` are as many of them. ``!`` is
-what is done besides sending. ``After:`` names where it begins; what has ``begin/`` before its name is only that.
+``E:`` is a reply with which the scenario may end as well, ``A:`` one with which it is absent. ``C *100:`` and
+``S *100:`` are as many of them. ``!`` is what is done besides sending. ``After:`` names where it begins; what has
+``begin/`` before its name is only that.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ SCENARIOS = Path(__file__).resolve().parent / "scenarios"
 _LARGEST = 1024 * 1024
 _TITLE = re.compile(r"= ([a-z0-9]+(?:-[a-z0-9]+)*/[a-z0-9]+(?:-[a-z0-9]+)*)")
 _FIELD = re.compile(r"([A-Z][A-Za-z]*): *(.*)")
-_STEP = re.compile(r"([CSE])(?: \*([a-z0-9+-]+))?([:|])(?: (.*))?")
+_STEP = re.compile(r"([CSEA])(?: \*([a-z0-9+-]+))?([:|])(?: (.*))?")
 _NEED = re.compile(r"(!?)([A-Z0-9][A-Z0-9-]*|[a-z][a-z-]*)(?:=([A-Za-z0-9-]+))?")
 _FIELDS = frozenset({"RFC", "Level", "After", "Needs", "Split"})
 _LEVELS = {"MUST": Level.MUST, "SHOULD": Level.SHOULD, "beyond": Level.BEYOND}
@@ -164,7 +165,7 @@ def _step(match: re.Match[str], number: int) -> Step:
     pattern = None if words == "closed" else Pattern.parse(words)
     for part in (pattern.recipient, pattern.words) if pattern else ():
         placeholders.check(part or "")
-    return Expect(pattern, times, number, is_end=who == "E", then_closed=then_closed)
+    return Expect(pattern, times, number, is_end=who in "EA", then_closed=then_closed, is_absence=who == "A")
 
 
 def _needs(text: str) -> tuple[Need, ...]:

@@ -45,6 +45,7 @@ class Expect:
 
     :ivar is_end: where the reply fits, the scenario is over; where it does not, it is kept for the next step.
     :ivar then_closed: and the connection has to be closed behind it.
+    :ivar is_absence: where the reply fits, what the scenario is about cannot be seen with this server.
     """
 
     pattern: Pattern | None
@@ -52,6 +53,7 @@ class Expect:
     line: int
     is_end: bool = False
     then_closed: bool = False
+    is_absence: bool = False
     is_silence: bool = False
 
 
@@ -66,7 +68,7 @@ class Act:
 Step = Send | Expect | Act
 
 #: What an :class:`Act` can be.
-ACTS = frozenset({"handshake", "cut", "close writing"})
+ACTS = frozenset({"handshake", "handshake or end", "cut", "close writing"})
 
 #: Where a scenario can begin that is not a dialogue of its own: see :mod:`lmtp_twisted.conformance.session`.
 STARTS = ("connection", "greeting", "lhlo", "session")

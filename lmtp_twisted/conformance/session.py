@@ -76,7 +76,7 @@ def begin(connection: Connection, settings: Settings, start: str) -> Server:
     if depth == 0:
         return Server("", {})
     if settings.proxy:
-        connection.send(PROXY_HEADERS[settings.proxy])
+        connection.send(PROXY_HEADERS[settings.proxy[0]])
     if settings.tls == "implicit":
         connection.start_tls(settings.tls_context(), settings.tls_name)
     greeting = str(_wanted(connection, None, 220, "the greeting"))

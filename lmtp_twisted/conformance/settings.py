@@ -87,7 +87,7 @@ class Settings:
     :ivar auth_required: the server takes no mail without AUTH.
     :ivar is_untrusted: the server takes no XCLIENT and XFORWARD from us, and says so.
     :ivar xclient: attributes for an XCLIENT at the beginning of each session.
-    :ivar proxy: 0, or the version of the PROXY header that begins each connection.
+    :ivar proxy: the versions of the PROXY header that the server understands; one of the first begins each connection.
     :ivar idle: the seconds of silence after which the server ends a session.
     :ivar largest: octets of the largest message that is sent to find a limit.
     """
@@ -111,7 +111,7 @@ class Settings:
     auth_required: bool = False
     is_untrusted: bool = False
     xclient: str | None = None
-    proxy: int = 0
+    proxy: tuple[int, ...] = ()
     idle: float | None = None
     largest: int = 10 * 1024 * 1024
 

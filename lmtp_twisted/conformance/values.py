@@ -22,10 +22,12 @@ def value_of(name: str, settings: Settings, last: Reply | None) -> bytes:
     """
     :param name: one of :data:`~lmtp_twisted.conformance.placeholders.NAMES`.
     :param last: the last reply that came, which may be a challenge.
-    :raises KeyError: where the user has not said it; a scenario that needs it is absent then.
+    :returns: the octets; those of something that the user has not said are empty, and no scenario needs them then.
     """
     if name.startswith("rcpt"):
         return settings.recipients[int(name[4:]) - 1].encode("utf-8")
+    if name == "proxy":
+        return PROXY_HEADERS[settings.proxy[0]]
     if name == "domain":
         return settings.recipients[0].rpartition("@")[2].encode("utf-8")
     if not name.startswith("auth-"):

@@ -1,0 +1,204 @@
+"""The servers that the conformance kit judges: how each is started, and what it is told of each."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import trustme
+from attrs import frozen
+
+from benchmarks import contenders, dovecot
+from benchmarks.process import Server, free_port
+from lmtp_twisted.conformance.judge import Result, Verdict
+from lmtp_twisted.conformance.reading import read_scenarios
+from lmtp_twisted.conformance.run import Choice, run
+from lmtp_twisted.conformance.scenario import Level
+from lmtp_twisted.conformance.settings import Settings, Target
+
+HERE = Path(__file__).resolve().parent
+#: Seconds for a reply. Who has not answered by then does not answer at all: all of it is on this machine.
+PATIENCE = 3.0
+#: Sessions at a time; most of the time they wait for a reply that does not come.
+JOBS = 12
+
+
+@frozen
+class Visit:
+    """
+    One run of the kit against a server.
+
+    :ivar command: gives the command line for a port and a directory of its own, where ``cert.pem`` and ``key.pem`` are.
+    :ivar settings: what the kit is told.
+    :ivar only: patterns of the scenarios that are played; all where there are none.
+    """
+
+    command: Callable[[int, Path], list[str]]
+    settings: dict[str, Any]
+    only: tuple[str, ...] = ()
+
+
+@frozen
+class Judged:
+    """
+    A server that is judged.
+
+    :ivar name: in the tables.
+    :ivar what: what it is, for people.
+    :ivar version: asks for its version.
+    :ivar absence: says why it can't be had here; empty where it can.
+    :ivar visits: a server can be switched to TLS, or to PROXY headers, and be judged again.
+    """
+
+    name: str
+    what: str
+    version: Callable[[], str]
+    absence: Callable[[], str]
+    visits: tuple[Visit, ...]
+
+
+_KNOWN: dict[str, Any] = {"unknown": "unknown@example.org"}
+_USER: dict[str, Any] = {**_KNOWN, "user": "judge", "password": "secret", "token": "token"}
+_UNDER_TLS = ("starttls/*", "requiretls/*", "auth/*", "final/*", "xclient/*")
+
+
+def _own(port: int, directory: Path) -> list[str]:
+    options = ["--size-limit", "100000", "--max-recipients", "200"]
+    for name in ("DSN", "MT-PRIORITY", "REQUIRETLS"):
+        options += ["--enable", name]
+    tls = ["--tls-certificate", str(directory / "cert.pem"), "--tls-key", str(directory / "key.pem")]
+    return contenders.twistd(port, directory, "python:benchmarks.peers.judged_backend:Deliveries", *options, *tls)
+
+
+def _dovecot(port: int, directory: Path, *, behind_proxy: bool = False) -> list[str]:
+    more = (
+        f"ssl = yes\nssl_cert = <{directory}/cert.pem\nssl_key = <{directory}/key.pem\n"
+        "login_trusted_networks = 127.0.0.0/8\n"
+    )
+    if behind_proxy:
+        more += "haproxy_trusted_networks = 127.0.0.0/8\n"
+        more += "service lmtp {\n  inet_listener lmtp {\n    haproxy = yes\n  }\n}\n"
+    return ["dovecot", "-F", "-c", str(dovecot.configure(directory, port, more))]
+
+
+def _smtp_server(*arguments: str) -> Callable[[int, Path], list[str]]:
+    return lambda port, _: ["node", str(HERE / "peers/judged_smtp_server.js"), str(port), *arguments]
+
+
+def _aiosmtpd(*arguments: str) -> Callable[[int, Path], list[str]]:
+    script = str(HERE / "peers/judged_aiosmtpd.py")
+    return lambda port, directory: [
+        *(sys.executable, script, str(port), str(directory / "cert.pem"), str(directory / "key.pem")),
+        *arguments,
+    ]
+
+
+def _smtp_server_version() -> str:
+    text = (HERE / "peers/node_modules/smtp-server/package.json").read_text("utf-8")
+    return str(json.loads(text)["version"])
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()[0]
+
+
+JUDGED = (
+    Judged(
+        "lmtp-twisted",
+        "this package: ``twistd lmtp`` with all that can be enabled, and a backend that accepts everything",
+        lambda: "of this checkout",
+        contenders.CONTENDERS["twistd-null"].absence,
+        (Visit(_own, _KNOWN), Visit(_own, {**_KNOWN, "tls": "starttls"}, _UNDER_TLS)),
+    ),
+    Judged(
+        "Dovecot",
+        "its ``lmtp``, delivering into Maildirs",
+        lambda: _output("dovecot", "--version"),
+        dovecot.absence,
+        (
+            Visit(_dovecot, {}),
+            Visit(_dovecot, {"tls": "starttls"}, _UNDER_TLS),
+            Visit(
+                lambda port, directory: _dovecot(port, directory, behind_proxy=True), {"proxy": (1, 2)}, ("proxy/*",)
+            ),
+        ),
+    ),
+    Judged(
+        "smtp-server",
+        "nodemailer's, in its LMTP mode, with a handler that accepts everything",
+        _smtp_server_version,
+        contenders.CONTENDERS["smtp-server"].absence,
+        (
+            Visit(_smtp_server(), _USER),
+            Visit(_smtp_server(), {**_USER, "tls": "starttls"}, _UNDER_TLS),
+            Visit(_smtp_server("proxy"), {"proxy": (1,)}, ("proxy/*",)),
+        ),
+    ),
+    Judged(
+        "aiosmtpd",
+        "its LMTP class, with a handler that joins the replies of all recipients by hand",
+        lambda: version("aiosmtpd"),
+        contenders.CONTENDERS["aiosmtpd"].absence,
+        (
+            Visit(_aiosmtpd(), _USER),
+            Visit(_aiosmtpd(), {**_USER, "tls": "starttls"}, _UNDER_TLS),
+            Visit(_aiosmtpd("proxy"), {"proxy": (1, 2)}, ("proxy/*",)),
+        ),
+    ),
+    Judged(
+        "smtp-sink",
+        "Postfix's, with ``-L``: a program to throw mail away, and no server for real mail",
+        lambda: _output("postconf", "-d", "-h", "mail_version"),
+        contenders.CONTENDERS["smtp-sink"].absence,
+        (Visit(contenders.CONTENDERS["smtp-sink"].command, {}),),
+    ),
+)
+
+
+def judge(judged: Judged) -> dict[str, Result]:
+    """
+    Start a server for each visit, judge it, stop it.
+
+    :returns: by the names of the scenarios; what fails once has failed, what is absent each time is absent.
+    """
+    results: dict[str, Result] = {}
+    for visit in judged.visits:
+        for result in _visited(visit):
+            name = result.scenario.name
+            before = results.get(name)
+            if before is None or _weight(result) > _weight(before):
+                results[name] = result
+    return results
+
+
+def _weight(result: Result) -> tuple[int, int]:
+    order = (Verdict.ABSENT, Verdict.PASSED, Verdict.FAILED)
+    return order.index(result.verdict), -result.level
+
+
+def _visited(visit: Visit) -> Iterable[Result]:
+    with tempfile.TemporaryDirectory(prefix="judged-") as name:
+        directory = Path(name)
+        # Dovecot delivers as a user of its own.
+        directory.chmod(0o755)
+        issued = trustme.CA().issue_cert("localhost")
+        (directory / "cert.pem").write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+        (directory / "key.pem").write_bytes(issued.private_key_pem.bytes())
+        port = free_port()
+        settings = Settings(target=Target(host="127.0.0.1", port=port), patience=PATIENCE, **visit.settings)
+        # A listener that waits for a PROXY header does not greet: the kit's own patience has to do there.
+        with Server(visit.command(port, directory), port, directory, greets=not settings.proxy):
+            done = run(read_scenarios(), settings, Choice(level=Level.BEYOND, jobs=JOBS, only=visit.only))
+            if done.trouble:
+                raise RuntimeError(done.trouble)
+            return done.results
+
+
+def worst(results: Iterable[Result]) -> list[Result]:
+    """What has failed, the gravest first."""
+    failed = [result for result in results if result.verdict is Verdict.FAILED]
+    return sorted(failed, key=lambda result: (result.level, result.is_inexact))
