@@ -8,8 +8,8 @@ from lmtp_twisted.conformance.scenario import Need, Scenario
 from lmtp_twisted.conformance.session import Server
 from lmtp_twisted.conformance.settings import Settings
 
-# By option: what the user has to say so that it is there.
-_OPTIONS: Mapping[str, tuple[str, Callable[[Settings], bool]]] = {
+#: By option: what the user has to say so that it is there.
+CHECKS: Mapping[str, tuple[str, Callable[[Settings], bool]]] = {
     "unknown": ("--unknown-recipient", lambda settings: settings.unknown is not None),
     "auth": ("--user and --password", lambda settings: settings.user is not None and settings.password is not None),
     "token": ("--user and --token", lambda settings: settings.user is not None and settings.token is not None),
@@ -19,12 +19,8 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Settings], bool]]] = {
     "proxy": ("--proxy", lambda settings: bool(settings.proxy)),
     "idle": ("--idle", lambda settings: settings.idle is not None),
     "tls": ("--tls or --starttls", lambda settings: settings.tls != "none"),
-    "implicit-tls": ("--tls", lambda settings: settings.tls == "implicit"),
     "authenticated": ("--authenticate", lambda settings: settings.authenticates),
 }
-
-#: Options by their names in scenarios, ``recipients``, ``size`` and ``rcptmax`` beside them.
-OPTIONS = frozenset({*_OPTIONS, "recipients", "size", "rcptmax"})
 
 
 def what_is_missing(scenario: Scenario, server: Server, settings: Settings) -> str:
@@ -61,7 +57,7 @@ def _missing_option(need: Need, server: Server, settings: Settings) -> str:
         return "" if octets <= most else f"the limit is too high to be tried ({need.name}={limit})"
     if need.name == "proxy" and need.value and int(need.value) not in settings.proxy:
         return f"without --proxy {need.value}"
-    option, is_there = _OPTIONS[need.name]
+    option, is_there = CHECKS[need.name]
     if is_there(settings) == need.is_unwanted:
         return f"{option} was given" if need.is_unwanted else f"without {option}"
     return ""

@@ -28,7 +28,7 @@ import attrs
 
 from lmtp_twisted.conformance import placeholders
 from lmtp_twisted.conformance.replies import Pattern
-from lmtp_twisted.conformance.scenario import ACTS, STARTS, Act, Expect, Level, Need, Scenario, Send, Step
+from lmtp_twisted.conformance.scenario import ACTS, OPTIONS, STARTS, Act, Expect, Level, Need, Scenario, Send, Step
 
 #: Where the scenarios are that come with the kit.
 SCENARIOS = Path(__file__).resolve().parent / "scenarios"
@@ -172,7 +172,7 @@ def _needs(text: str) -> tuple[Need, ...]:
     needs = []
     for word in text.split(", "):
         match = _NEED.fullmatch(word)
-        if match is None:
+        if match is None or (match[2].islower() and match[2] not in OPTIONS):
             raise ValueError(f"{word!r} is neither a capability nor an option")
         needs.append(Need(match[2], match[3], match[1] == "!"))
     return tuple(needs)

@@ -74,6 +74,15 @@ ACTS = frozenset({"handshake", "handshake or end", "cut", "close writing"})
 STARTS = ("connection", "greeting", "lhlo", "session")
 
 
+#: Options of the user's that a scenario can need: see :mod:`lmtp_twisted.conformance.needs`.
+OPTIONS = frozenset(
+    {
+        *("auth", "auth-required", "authenticated", "client-certificate", "idle", "proxy", "rcptmax", "recipients"),
+        *("size", "tls", "token", "unknown", "untrusted"),
+    }
+)
+
+
 @attrs.frozen
 class Need:
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -117,18 +118,28 @@ class Settings:
 
     def tls_context(self) -> ssl.SSLContext:
         """
-        :raises OSError: where a file cannot be read, or is not what it should be.
+        :raises OSError: where a file cannot be read, or is not what it should be; the text begins with its name.
         """
-        context = ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if self.ca_file is None:
             # It is the protocol that is judged; who the server is, only where the user says how to know.
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
+        else:
+            _load(self.ca_file, lambda: context.load_verify_locations(self.ca_file))
         if self.certificate is not None:
-            context.load_cert_chain(self.certificate, self.key)
+            certificate = self.certificate
+            _load(certificate, lambda: context.load_cert_chain(certificate, self.key))
         return context
 
     @property
     def tls_name(self) -> str | None:
         """What the certificate must be for."""
         return self.server_name or self.target.host or "localhost"
+
+
+def _load(file: Path, load: Callable[[], None]) -> None:
+    try:
+        load()
+    except OSError as error:
+        raise OSError(f"{file}: {error.strerror or error}")

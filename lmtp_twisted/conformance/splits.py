@@ -11,7 +11,7 @@ from lmtp_twisted.conformance.scenario import Level
 from lmtp_twisted.conformance.session import Server
 from lmtp_twisted.conformance.settings import Settings
 
-#: Octets of a scenario beyond which only its first are cut: each cut is a session.
+#: Octets of a scenario beyond which only its first and its last are cut: each cut is a session.
 MOST_CUTS = 2000
 
 
@@ -26,7 +26,8 @@ def judge_splits(result: Result, settings: Settings, server: Server, level: Leve
     scenario = result.scenario
     if not scenario.can_be_split:
         return result
-    for cut in range(1, min(result.sent, MOST_CUTS)):
+    cuts = [cut for cut in range(1, result.sent) if min(cut, result.sent - cut) <= MOST_CUTS // 2]
+    for cut in cuts:
         if time.monotonic() > deadline:
             reason = f"the time was over at octet {cut} of {result.sent}"
             return attrs.evolve(
