@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.judged import JUDGED, Judged, judge, worst
-from lmtp_twisted.conformance.judge import Result, Verdict
+from lmtp_twisted.conformance.result import Result, Verdict
 from lmtp_twisted.conformance.scenario import Level
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "conformance-peers.rst"

@@ -14,8 +14,8 @@ from attrs import frozen
 
 from benchmarks import contenders, dovecot
 from benchmarks.process import Server, free_port
-from lmtp_twisted.conformance.judge import Result, Verdict
 from lmtp_twisted.conformance.reading import read_scenarios
+from lmtp_twisted.conformance.result import Result, Verdict
 from lmtp_twisted.conformance.run import Choice, run
 from lmtp_twisted.conformance.scenario import Level
 from lmtp_twisted.conformance.settings import Settings, Target

@@ -3,6 +3,7 @@ The parts of the reference that are made from the code itself, so that they cann
 
 - ``zope-interface:: module.IName``: an interface, with its methods and attributes;
 - ``daemon-options::``: the options of ``twistd lmtp``;
+- ``conformance-options::``: those of the conformance kit;
 - ``backend-types::``: the backends that ``--backend`` can name, and their options;
 - ``sequence-table::``: which command is accepted in which state;
 - ``rooms:: module module …``: modules of the package, each with what it says of itself.
@@ -97,6 +98,22 @@ class DaemonOptions(_Generated):
         return _list_table(["Option", "Meaning"], [[name, _escaped(text)] for name, text in sorted(rows)], "40 60")
 
 
+class ConformanceOptions(_Generated):
+    """The same as ``python -m lmtp_twisted.conformance --help`` says."""
+
+    modules = ("lmtp_twisted.conformance.command",)
+
+    def source(self) -> list[str]:
+        from lmtp_twisted.conformance.command import parser
+
+        rows = []
+        for option in parser()._actions:
+            if option.option_strings and option.dest != "help":
+                takes = "" if option.nargs == 0 else "="
+                rows.append([f"``{option.option_strings[0]}{takes}``", _escaped(option.help or "")])
+        return _list_table(["Option", "Meaning"], sorted(rows), "25 75")
+
+
 class BackendTypes(_Generated):
     """The same as ``--help-backends`` says, but only of the types that are part of this package."""
 
@@ -178,6 +195,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("autodoc-process-signature", _readable_signature)
     app.add_directive("zope-interface", ZopeInterface)
     app.add_directive("daemon-options", DaemonOptions)
+    app.add_directive("conformance-options", ConformanceOptions)
     app.add_directive("backend-types", BackendTypes)
     app.add_directive("sequence-table", SequenceTable)
     app.add_directive("rooms", Rooms)

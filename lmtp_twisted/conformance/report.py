@@ -1,4 +1,7 @@
-"""The results, for people and for programs. All that came from the server is printable ASCII by now."""
+"""
+The results, for people and for programs. All that came from the server is printable ASCII by now, and there are no
+passwords in it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from lmtp_twisted.conformance.judge import Result, Verdict
+from lmtp_twisted.conformance.result import Result, Verdict
 from lmtp_twisted.conformance.run import Run
 from lmtp_twisted.conformance.settings import Settings
 
@@ -46,7 +49,7 @@ def summary(run: Run) -> str:
 
 
 def as_json(run: Run, settings: Settings) -> str:
-    """All of it as JSON; no secret of the user's is in it but what a dialogue has sent."""
+    """All of it as JSON."""
     report: Mapping[str, Any] = {
         "server": str(settings.target),
         "greeting": run.server.greeting,

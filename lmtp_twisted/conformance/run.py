@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import attrs
 
 from lmtp_twisted.conformance.connection import Unexpected
-from lmtp_twisted.conformance.judge import Result, Verdict, absent, judge
+from lmtp_twisted.conformance.judge import judge
 from lmtp_twisted.conformance.needs import what_is_missing
+from lmtp_twisted.conformance.result import Result, Verdict, absent
 from lmtp_twisted.conformance.scenario import Level, Scenario
 from lmtp_twisted.conformance.session import Server, begin, connect
 from lmtp_twisted.conformance.settings import Settings

@@ -6,7 +6,8 @@ import time
 
 import attrs
 
-from lmtp_twisted.conformance.judge import Result, Verdict, judge
+from lmtp_twisted.conformance.judge import judge
+from lmtp_twisted.conformance.result import Result, Verdict
 from lmtp_twisted.conformance.scenario import Level
 from lmtp_twisted.conformance.session import Server
 from lmtp_twisted.conformance.settings import Settings

@@ -6,8 +6,8 @@ from typing import Any
 
 from small_server import Session, SmallServer
 
-from lmtp_twisted.conformance.judge import Result, Verdict
 from lmtp_twisted.conformance.reading import read_scenarios
+from lmtp_twisted.conformance.result import Result, Verdict
 from lmtp_twisted.conformance.run import Choice, Run, run
 from lmtp_twisted.conformance.scenario import Level
 from lmtp_twisted.conformance.settings import Settings, Target

@@ -12,7 +12,7 @@ import trustme
 from judging import LITTLE_PATIENCE, failed, judge_small, only_result
 from small_server import Session
 
-from lmtp_twisted.conformance.judge import Verdict
+from lmtp_twisted.conformance.result import Verdict
 from lmtp_twisted.conformance.scenario import Level
 
 CA = trustme.CA()
@@ -259,6 +259,20 @@ def test_a_wrong_password_that_is_taken_is_found() -> None:
         "auth/cram-md5-with-a-wrong-password",
         "auth/xoauth2-with-a-wrong-token",
     } <= found.keys()
+
+
+class RepeatsIt(Login):
+    """It says what it was told."""
+
+    def do_AUTH(self, argument: bytes) -> None:
+        self.say(f"500 5.5.1 {argument.decode()}")
+
+
+def test_a_password_stands_in_no_report() -> None:
+    """Neither in what was sent, nor in what came."""
+    result = only_result(judge_small(RepeatsIt, "auth/plain", **USER))
+    assert result.came == "500 5.5.1 PLAIN [secret]"
+    assert result.transcript == ("C: AUTH PLAIN [secret]\\r\\n", "S: 500 5.5.1 PLAIN [secret]")
 
 
 class WithoutTheBlank(Login):

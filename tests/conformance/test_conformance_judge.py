@@ -8,7 +8,7 @@ import pytest
 from judging import LITTLE_PATIENCE, failed, judge_small, only_result
 from small_server import Session
 
-from lmtp_twisted.conformance.judge import Verdict
+from lmtp_twisted.conformance.result import Verdict
 from lmtp_twisted.conformance.scenario import Level
 
 

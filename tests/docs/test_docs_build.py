@@ -15,6 +15,7 @@ from zope.interface.interfaces import IInterface
 import lmtp_twisted
 from lmtp_twisted import interfaces, testing
 from lmtp_twisted.backends.plugin import BackendPlugin
+from lmtp_twisted.conformance.command import parser
 from lmtp_twisted.daemon import Options
 from lmtp_twisted.sequence import SEQUENCE, State
 from twisted.plugins import lmtp_twisted_dropin
@@ -87,10 +88,21 @@ def option_names() -> list[str]:
     return names
 
 
+def kit_option_names() -> list[str]:
+    """Those of the conformance kit."""
+    return [option.option_strings[-1][2:] for option in parser()._actions if option.option_strings]
+
+
 @pytest.mark.parametrize("name", option_names())
 def test_an_option_of_the_daemon_is_there(name: str, pages: Mapping[str, str]) -> None:
     """In the table of docs/options.rst."""
     assert re.search(rf'^\| "--{name}=?" +\| \S', pages["options"], re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", kit_option_names())
+def test_an_option_of_the_conformance_kit_is_there(name: str, pages: Mapping[str, str]) -> None:
+    """In the table of docs/conformance.rst."""
+    assert re.search(rf'^\| "--{name}=?" +\| \S', pages["conformance"], re.MULTILINE) or name == "help"
 
 
 def test_options_keep_their_hyphens(pages: Mapping[str, str]) -> None:
@@ -111,8 +123,8 @@ def test_a_backend_is_there_with_its_options(plugin: BackendPlugin, pages: Mappi
 
 
 def test_the_options_of_the_pages_exist() -> None:
-    """Whatever a page calls ``--something`` is an option of the daemon, of twistd or of pip."""
-    ours = set(option_names())
+    """Whatever a page calls ``--something`` is an option of the daemon, of the kit, of twistd or of pip."""
+    ours = {*option_names(), *kit_option_names()}
     of_others = {"pidfile", "logfile", "rundir", "uid", "gid", "reactor", "protocol", "server", "from", "to", "help"}
     of_others |= {"system", "group", "home", "no-create-home", "user-group", "home-dir", "now", "help-auth"}
     for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.rst")):

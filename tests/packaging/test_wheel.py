@@ -18,6 +18,8 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[2]
 #: Seconds that anything here may take.
 PATIENCE = 60.0
+#: Where the conformance kit has its dialogues.
+SCENARIOS = "lmtp_twisted/conformance/scenarios/"
 
 #: Where Twisted and what it needs lie. Without ``-S`` Python would also see an editable install of this very package.
 _LIBRARIES = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
@@ -113,7 +115,14 @@ def test_of_twisteds_own_directories_the_wheel_has_the_dropin_and_nothing_else(n
 def test_the_wheel_has_nothing_else(names: set[str]) -> None:
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"lmtp_twisted", "twisted"}
-    assert all(name.endswith((".py", "/py.typed")) for name in names if ".dist-info/" not in name)
+    code = {name for name in names if ".dist-info/" not in name and not name.startswith(SCENARIOS)}
+    assert all(name.endswith((".py", "/py.typed")) for name in code)
+
+
+def test_the_wheel_has_the_scenarios_of_the_conformance_kit(names: set[str]) -> None:
+    scenarios = {name for name in names if name.startswith(SCENARIOS)}
+    assert scenarios == {str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / SCENARIOS).glob("*.txt")}
+    assert len(scenarios) > 10
 
 
 def test_the_wheel_says_what_it_needs_and_under_which_licence(wheel: Path) -> None:
