@@ -93,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
         "--largest", type=_octets, default=10 * 1024 * 1024, metavar="OCTETS", help="to send, to try a limit [10 Mi]"
     )
     mail.add_argument("--idle", type=_positive, metavar="SECONDS", help="after which the server ends a silent session")
+    mail.add_argument("--greeting-delay", action="store_true", help="it greets late, and sends away who does not wait")
     tls = made.add_argument_group("TLS")
     how = tls.add_mutually_exclusive_group()
     how.add_argument("--tls", action="store_true", help="from the first octet")
@@ -140,6 +141,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         xclient=options.xclient,
         proxy=tuple(options.proxy or ()),
         idle=options.idle,
+        greeting_delay=options.greeting_delay,
         largest=options.largest,
         **({"recipients": tuple(options.recipient)} if options.recipient else {}),
     )

@@ -55,22 +55,17 @@ class Connection:
         """Leave."""
         self._socket.close()
 
-    @property
-    def is_secure(self) -> bool:
-        """Whether it speaks TLS."""
-        return isinstance(self._socket, ssl.SSLSocket)
-
     def send(self, octets: bytes) -> None:
         """
         Send all of it. That the server has closed the connection is not said here: what it said before is still to be
         read.
 
-        :raises Silence: where the server does not take it in time.
+        :raises Silence: where the server takes nothing for as long as it may be silent, or too little.
         """
         deadline = time.monotonic() + self._patience + len(octets) / _PACE
         view = memoryview(octets)
         while view and not self._is_over:
-            self._socket.settimeout(_left(deadline))
+            self._socket.settimeout(min(self._patience, _left(deadline)))
             try:
                 view = view[self._socket.send(view[:65536]) :]
             except TimeoutError:

@@ -17,6 +17,7 @@ CHECKS: Mapping[str, tuple[str, Callable[[Settings], bool]]] = {
     "client-certificate": ("--certificate", lambda settings: settings.certificate is not None),
     "untrusted": ("--untrusted", lambda settings: settings.is_untrusted),
     "proxy": ("--proxy", lambda settings: bool(settings.proxy)),
+    "greeting-delay": ("--greeting-delay", lambda settings: settings.greeting_delay),
     "idle": ("--idle", lambda settings: settings.idle is not None),
     "tls": ("--tls or --starttls", lambda settings: settings.tls != "none"),
     "authenticated": ("--authenticate", lambda settings: settings.authenticates),

@@ -105,9 +105,13 @@ def run(
 
     results = []
     with ThreadPoolExecutor(choice.jobs, "judge") as pool:
-        for result in pool.map(result_of, choice.of(scenarios)):
-            results.append(result)
-            tell(result)
+        try:
+            for result in pool.map(result_of, choice.of(scenarios)):
+                results.append(result)
+                tell(result)
+        finally:
+            # Whoever interrupts it does not wait for what has not begun.
+            pool.shutdown(wait=False, cancel_futures=True)
     return Run(server, trouble, tuple(results))
 
 

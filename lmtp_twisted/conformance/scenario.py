@@ -77,7 +77,17 @@ STARTS = ("connection", "greeting", "lhlo", "session")
 #: Options of the user's that a scenario can need: see :mod:`lmtp_twisted.conformance.needs`.
 OPTIONS = frozenset(
     {
-        *("auth", "auth-required", "authenticated", "client-certificate", "idle", "proxy", "rcptmax", "recipients"),
+        *(
+            "auth",
+            "auth-required",
+            "authenticated",
+            "client-certificate",
+            "greeting-delay",
+            "idle",
+            "proxy",
+            "rcptmax",
+            "recipients",
+        ),
         *("size", "tls", "token", "unknown", "untrusted"),
     }
 )

@@ -90,6 +90,7 @@ class Settings:
     :ivar xclient: attributes for an XCLIENT at the beginning of each session.
     :ivar proxy: the versions of the PROXY header that the server understands; one of the first begins each connection.
     :ivar idle: the seconds of silence after which the server ends a session.
+    :ivar greeting_delay: the server waits before its greeting, and sends away who does not.
     :ivar largest: octets of the largest message that is sent to find a limit.
     """
 
@@ -114,6 +115,7 @@ class Settings:
     xclient: str | None = None
     proxy: tuple[int, ...] = ()
     idle: float | None = None
+    greeting_delay: bool = False
     largest: int = 10 * 1024 * 1024
 
     def tls_context(self) -> ssl.SSLContext:

@@ -25,7 +25,8 @@ def value_of(name: str, settings: Settings, last: Reply | None) -> bytes:
     :returns: the octets; those of something that the user has not said are empty, and no scenario needs them then.
     """
     if name.startswith("rcpt"):
-        return settings.recipients[int(name[4:]) - 1].encode("utf-8")
+        # Who named fewer has them named again: two replies are owed all the same.
+        return settings.recipients[(int(name[4:]) - 1) % len(settings.recipients)].encode("utf-8")
     if name == "proxy":
         return PROXY_HEADERS[settings.proxy[0]]
     if name == "domain":

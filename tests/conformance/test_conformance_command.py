@@ -83,6 +83,18 @@ def test_json_has_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
         }
 
 
+def test_one_recipient_is_enough_for_all_but_a_few(capsys: pytest.CaptureFixture[str]) -> None:
+    """It stands for the others: a reply is owed each time."""
+    with SmallServer() as server:
+        only = ("--only", "final/an-empty-message", "--only", "final/three-recipients")
+        assert main([f"127.0.0.1:{server.port}", "--recipient", "only@example.org", *only]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "absent  MUST    final/three-recipients  RFC 2033 §4.2  (--recipient was given less than 3 times)",
+        "passed  MUST    final/an-empty-message  RFC 2033 §4.2, 5321 §4.1.1.4",
+        "1 passed, 0 failed, 1 absent",
+    ]
+
+
 class SpeaksHttp(Session):
     """It is something else altogether."""
 

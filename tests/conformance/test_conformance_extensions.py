@@ -289,6 +289,20 @@ def test_a_challenge_without_its_blank_is_found() -> None:
     assert failed(judge_small(WithoutTheBlank, *names, **USER)).keys() == {"auth/the-challenge-has-its-blank"}
 
 
+class AsksInClear(Login):
+    """Its challenge is no base64."""
+
+    def auth_cram_md5(self, response: str | None) -> bool:
+        self.say("334 <1.2@small.example>")
+        return self.decoded(self.line().decode("latin-1")) == b"judge"
+
+
+def test_a_challenge_that_is_no_base64_is_answered_all_the_same() -> None:
+    """What comes then is judged."""
+    result = only_result(judge_small(AsksInClear, "auth/cram-md5", **USER))
+    assert (result.verdict, result.came) == (Verdict.FAILED, "535 5.7.8 No")
+
+
 class CannotBeCancelled(Login):
     """Its ``*`` is a response like any other."""
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 
 import pytest
-from judging import LITTLE_PATIENCE, failed, judge_small, only_result
-from small_server import Session
+from judging import LITTLE_PATIENCE, SCENARIOS, failed, judge_small, only_result
+from small_server import Session, SmallServer
 
+from lmtp_twisted.conformance.judge import judge
 from lmtp_twisted.conformance.result import Verdict
 from lmtp_twisted.conformance.scenario import Level
+from lmtp_twisted.conformance.session import Server
+from lmtp_twisted.conformance.settings import Settings, Target
+from lmtp_twisted.conformance.splits import judge_splits
 
 
 def test_a_server_that_is_right_is_not_accused() -> None:
@@ -248,9 +252,27 @@ def test_other_replies_to_a_split_are_found_though_both_are_right() -> None:
 
 def test_splits_that_take_too_long_are_a_failure() -> None:
     """It was not shown that it passes."""
-    done = judge_small(Session, "data/commands-are-content", every_split=True, limit=0.02)
-    (result,) = done.results
-    assert result.verdict is not Verdict.PASSED
+    with SmallServer() as server:
+        settings = Settings(target=Target(host="127.0.0.1", port=server.port))
+        (scenario,) = [one for one in SCENARIOS if one.name == "session/lhlo"]
+        whole = judge(scenario, settings, Server("", {}))
+        assert whole.verdict is Verdict.PASSED
+        result = judge_splits(whole, settings, Server("", {}), Level.MUST, time.monotonic())
+    assert (result.verdict, result.came) == (Verdict.FAILED, "the time was over at octet 1 of 24")
+
+
+def test_what_has_not_begun_in_time_is_absent() -> None:
+    """A run ends, whatever the server does."""
+    done = judge_small(Session, "session/lhlo", limit=0.0)
+    assert only_result(done).came == "the 0 s of --limit are over"
+
+
+def test_a_server_that_is_gone_is_found() -> None:
+    """It may die in the midst of a run."""
+    with SmallServer() as server:
+        settings = Settings(target=Target(host="127.0.0.1", port=server.port))
+    result = judge(SCENARIOS[0], settings, Server("", {}))
+    assert (result.verdict, result.expected, result.brief) == (Verdict.FAILED, "a connection", "no connection")
 
 
 class Silent(Session):
@@ -328,7 +350,9 @@ def test_a_reply_that_drips_has_its_deadline() -> None:
 
 
 class NeverReads(Session):
-    """It says what is wanted before it is asked, and takes nothing."""
+    """It takes nothing of a message, and that may be a large one."""
+
+    capabilities = ("PIPELINING", "SIZE 10000000")
 
     def content(self) -> bytes:
         self.server.is_over.wait()
@@ -337,8 +361,11 @@ class NeverReads(Session):
 
 def test_a_server_that_does_not_read_is_given_up() -> None:
     """RFC 5321 §4.5.3.2.5"""
-    done = judge_small(NeverReads, "size/far-over-the-limit", level=Level.BEYOND, patience=LITTLE_PATIENCE)
-    assert only_result(done).verdict is Verdict.FAILED
+    before = time.monotonic()
+    result = only_result(judge_small(NeverReads, "size/over-the-limit", patience=LITTLE_PATIENCE))
+    assert time.monotonic() - before < 5
+    assert (result.verdict, result.expected) == (Verdict.FAILED, "to be read")
+    assert result.came.startswith("does not read: ")
 
 
 class ClosesEarly(Session):

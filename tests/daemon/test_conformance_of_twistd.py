@@ -29,6 +29,8 @@ class Deliveries(RecipientDelivery):
 TOLD = ("--level", "beyond", "--jobs", "8", "--timeout", "20", "--unknown-recipient", "unknown@example.org")
 #: What a server that has everything announced does not do as one that has not, and the other way round.
 NOT_ANNOUNCED = "where-it-is-not-announced"
+#: What is seen only where somebody waits.
+BY_WAITING = ("session/silence-ends-it", "session/early-talk")
 #: Extensions that the server has by options of their own.
 BY_OPTION = ("auth/", "proxy/", "xclient/", "xforward/")
 
@@ -75,7 +77,7 @@ def test_with_all_that_can_be_enabled_it_passes_everything(directory: Path, caps
     """In the clear; TLS can be had."""
     with twistd(directory, "--port", "0", *arguments()) as server:
         passed, absent = verdicts(capsys, f"127.0.0.1:{server.port}")
-    assert surprising(absent, "session/silence-ends-it", "requiretls/", "starttls/") == []
+    assert surprising(absent, *BY_WAITING, "requiretls/", "starttls/") == []
     assert {name for name in absent if name.startswith("starttls/")} == {
         "starttls/is-not-announced-under-tls",
         "starttls/under-tls",
@@ -91,7 +93,7 @@ def test_it_passes_everything_under_tls(directory: Path, capsys: pytest.CaptureF
     with twistd(directory, listen, "tcp:0:interface=127.0.0.1", *arguments()) as server:
         trust = ("--ca-file", str(directory / "ca.pem"), "--server-name", "mx.example")
         passed, absent = verdicts(capsys, f"127.0.0.1:{server.port}", how, *trust)
-    not_there = ("session/silence-ends-it", "starttls/", "final/a-half-closed-connection")
+    not_there = (*BY_WAITING, "starttls/", "final/a-half-closed-connection")
     assert surprising(absent, *not_there, "requiretls/is-not-announced-without-tls") == []
     assert {"requiretls/on-mail", "starttls/under-tls"} <= passed
 
@@ -101,7 +103,7 @@ def test_it_passes_everything_on_a_unix_socket(directory: Path, capsys: pytest.C
     with twistd(directory, "--listen", "unix:s", *arguments()) as server:
         server.until(r"listening on \S*s\n")
         passed, absent = verdicts(capsys, f"unix:{directory / 's'}")
-    assert surprising(absent, "session/silence-ends-it", "requiretls/", "starttls/") == []
+    assert surprising(absent, *BY_WAITING, "requiretls/", "starttls/") == []
     assert len(passed) > 330
 
 
@@ -122,6 +124,14 @@ def test_it_ends_silent_sessions(directory: Path, capsys: pytest.CaptureFixture[
     with twistd(directory, "--port", "0", *arguments("--idle-timeout", "0.5")) as server:
         passed, _ = verdicts(capsys, f"127.0.0.1:{server.port}", "--idle", "0.5", "--only", "session/silence-ends-it")
     assert passed == {"session/silence-ends-it"}
+
+
+def test_it_sends_away_who_speaks_first(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """RFC 5321 §3.1; and greets the others."""
+    only = ("--only", "session/early-talk", "--only", "session/greeting-and-quit")
+    with twistd(directory, "--port", "0", *arguments("--greeting-delay", "0.5")) as server:
+        passed, _ = verdicts(capsys, f"127.0.0.1:{server.port}", "--greeting-delay", *only)
+    assert passed == {"session/early-talk", "session/greeting-and-quit"}
 
 
 #: A choice, for the time it takes: each octet is a session.
