@@ -35,11 +35,13 @@ class Visit:
     :ivar command: gives the command line for a port and a directory of its own, where ``cert.pem`` and ``key.pem`` are.
     :ivar settings: what the kit is told.
     :ivar only: patterns of the scenarios that are played; all where there are none.
+    :ivar jobs: sessions at a time.
     """
 
     command: Callable[[int, Path], list[str]]
     settings: dict[str, Any]
     only: tuple[str, ...] = ()
+    jobs: int = JOBS
 
 
 @frozen
@@ -192,7 +194,7 @@ def _visited(visit: Visit) -> Iterable[Result]:
         settings = Settings(target=Target(host="127.0.0.1", port=port), patience=PATIENCE, **visit.settings)
         # A listener that waits for a PROXY header does not greet: the kit's own patience has to do there.
         with Server(visit.command(port, directory), port, directory, greets=not settings.proxy):
-            done = run(read_scenarios(), settings, Choice(level=Level.BEYOND, jobs=JOBS, only=visit.only))
+            done = run(read_scenarios(), settings, Choice(level=Level.BEYOND, jobs=visit.jobs, only=visit.only))
             if done.trouble:
                 raise RuntimeError(done.trouble)
             return done.results

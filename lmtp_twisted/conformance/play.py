@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import attrs
+
 from lmtp_twisted.conformance import placeholders
 from lmtp_twisted.conformance.connection import Closed, Connection, Silence, Unexpected
 from lmtp_twisted.conformance.replies import Pattern, Reply, printable
@@ -24,15 +26,15 @@ _MOMENT = 0.3
 #: Seconds between two segments, in which the server reads the first.
 _GAP = 0.005
 #: Seconds at a border between segments that a scenario asks for.
-_BORDER = 0.1
+_BORDER = 0.25
 #: Octets of a step that a report shows.
 _SHOWN = 200
 
 _CLOSING: tuple[Step, ...] = (
     Send("NOOP\\r\\n", "1", 0),
-    Expect(Pattern.parse("250"), "1", 0),
+    Expect(attrs.evolve(Pattern.parse("250"), text="250 to NOOP at the end"), "1", 0),
     Send("QUIT\\r\\n", "1", 0),
-    Expect(Pattern.parse("221"), "1", 0),
+    Expect(attrs.evolve(Pattern.parse("221"), text="221 to QUIT at the end"), "1", 0),
     Expect(None, "1", 0),
 )
 
@@ -224,7 +226,7 @@ class Play:
     def _expect_reply(self, pattern: Pattern) -> None:
         recipient = None if pattern.recipient is None else self._octets(pattern.recipient).decode("latin-1")
         words = b"" if pattern.words is None else self._octets(pattern.words)
-        expected = pattern.text if recipient is None else pattern.text.replace(pattern.recipient or "", recipient)
+        expected = printable(self._octets(pattern.text))
         try:
             reply = self._next()
         except Silence as error:
