@@ -43,11 +43,13 @@ class Connection:
     """
     :param connected: the socket; it is closed with this.
     :param patience: seconds for a reply, and for the end of the connection.
+    :param limit: seconds for all of it, so that many replies that are slow come to an end.
     """
 
-    def __init__(self, connected: socket.socket, patience: float) -> None:
+    def __init__(self, connected: socket.socket, patience: float, limit: float) -> None:
         self._socket = connected
         self._patience = patience
+        self._end = time.monotonic() + limit
         self._buffer = b""
         self._is_over = False
 
@@ -65,7 +67,7 @@ class Connection:
         deadline = time.monotonic() + self._patience + len(octets) / _PACE
         view = memoryview(octets)
         while view and not self._is_over:
-            self._socket.settimeout(min(self._patience, _left(deadline)))
+            self._socket.settimeout(min(self._patience, self._left(deadline)))
             try:
                 view = view[self._socket.send(view[:65536]) :]
             except TimeoutError:
@@ -82,7 +84,7 @@ class Connection:
         """
         if self._buffer:
             raise Unexpected("text before the handshake", printable(self._buffer))
-        self._socket.settimeout(self._patience)
+        self._socket.settimeout(self._left(time.monotonic() + self._patience))
         try:
             self._socket = context.wrap_socket(self._socket, server_hostname=name)
         except TimeoutError:
@@ -174,7 +176,7 @@ class Connection:
         return line[:-1]
 
     def _receive(self, deadline: float) -> None:
-        self._socket.settimeout(_left(deadline))
+        self._socket.settimeout(self._left(deadline))
         try:
             octets = self._socket.recv(MOST_OCTETS)
         except TimeoutError:
@@ -190,10 +192,9 @@ class Connection:
             raise Closed("closed", f"after {printable(self._buffer)!r}" if self._buffer else "")
         self._buffer += octets
 
-
-def _left(deadline: float) -> float:
-    # A timeout of zero would make the socket one that does not block.
-    return max(0.001, deadline - time.monotonic())
+    def _left(self, deadline: float) -> float:
+        # A timeout of zero would make the socket one that does not block.
+        return max(0.001, min(deadline, self._end) - time.monotonic())
 
 
 def _reason(error: Exception) -> str:

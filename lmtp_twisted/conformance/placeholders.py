@@ -65,6 +65,15 @@ def octets_of(text: str, value_of: Callable[[str], bytes], numbers: Mapping[str,
     return b"".join(parts)
 
 
+def numbers_in(text: str) -> frozenset[str]:
+    """
+    :param text: of a scenario, or an expression of a number.
+    :returns: which of the server's numbers it is made of.
+    """
+    words = " ".join(_PLACEHOLDER.findall(text)) if "{" in text else text
+    return frozenset(name for name in NUMBERS if re.search(rf"(?<![a-z-]){name}(?![a-z])", words))
+
+
 def check(text: str) -> None:
     """
     :raises ValueError: where a placeholder or an escape is none; found before anything is sent.

@@ -84,7 +84,7 @@ class Play:
         self._transcript: list[str] = []
         self._codes: list[str] = []
         self._last: Reply | None = None
-        self._kept: Reply | Closed | None = None
+        self._kept: Reply | Unexpected | None = None
         self._secrets: set[str] = set()
         self.inexact: tuple[str, Reply] | None = None
 
@@ -158,8 +158,9 @@ class Play:
         return text
 
     def _send(self, octets: bytes, is_own: bool) -> None:
-        shown = printable(octets[:_SHOWN])
-        self._transcript.append(f"C: {shown}{'…' if len(octets) > _SHOWN else ''}")
+        # Whole secrets are found before anything is cut off.
+        shown = self._without_secrets(printable(octets[: 100 * _SHOWN]))
+        self._transcript.append(f"C: {shown[:_SHOWN]}{'…' if len(shown) > _SHOWN else ''}")
         pieces = [octets]
         if is_own:
             at = -1 if self._cut is None else self._cut - self._sent
@@ -202,8 +203,10 @@ class Play:
     def _next(self) -> Reply | Closed:
         """The next reply, or the end of the connection; what is kept is first."""
         kept, self._kept = self._kept, None
-        if kept is not None:
+        if isinstance(kept, (Reply, Closed)):
             return kept
+        if kept is not None:
+            raise kept
         try:
             reply = self._connection.read_reply(self._patience())
         except Closed as closed:
@@ -261,7 +264,7 @@ class Play:
         if isinstance(kept, Closed):
             return
         if kept is not None:
-            raise Deviation("closed", str(kept), kept.codes)
+            raise Deviation("closed", str(kept), kept.codes if isinstance(kept, Reply) else kept.brief)
         try:
             self._connection.read_end()
         except Unexpected as error:
@@ -280,17 +283,19 @@ class Play:
         try:
             reply = self._next()
         except Unexpected as error:
-            raise Deviation(self._alternative(step), str(error), error.brief)
+            # That is for the step behind it to judge: it says what else would have done.
+            self._kept = error
+            return
         if isinstance(reply, Closed):
-            if step.pattern is None:
-                raise _Over(True)
-        elif step.pattern is not None and step.pattern.accepts(reply):
-            if step.is_absence:
-                raise Absent(f"it was answered {reply.codes}, so there is nothing to judge")
+            fits = step.pattern is None
+        else:
+            fits = step.pattern is not None and step.pattern.accepts(reply)
+        if not fits:
+            self._kept = reply
+        elif step.is_absence:
+            came = "closed" if isinstance(reply, Closed) else f"answered {reply.codes}"
+            raise Absent(f"it was {came}, so there is nothing to judge")
+        else:
             if step.then_closed:
                 self._expect_end()
-            raise _Over(step.then_closed)
-        self._kept = reply
-
-    def _alternative(self, step: Expect) -> str:
-        return "closed" if step.pattern is None else step.pattern.text
+            raise _Over(step.then_closed or isinstance(reply, Closed))

@@ -191,6 +191,16 @@ def _opening(draft: _Draft, named: dict[str, _Draft], passed: tuple[str, ...] = 
     return start, (*steps, *before.steps)
 
 
+def _numbers_in(steps: Iterable[Step]) -> set[str]:
+    used: set[str] = set()
+    for step in steps:
+        if not isinstance(step, Act):
+            used |= placeholders.numbers_in(step.times)
+        if isinstance(step, Send) and "{" in step.text:
+            used |= placeholders.numbers_in(step.text)
+    return used
+
+
 def _scenario(draft: _Draft, named: dict[str, _Draft]) -> Scenario:
     for field in ("RFC", "Level"):
         if field not in draft.fields:
@@ -210,6 +220,9 @@ def _scenario(draft: _Draft, named: dict[str, _Draft]) -> Scenario:
         raise ScenarioError(draft.file, needs_line, str(error))
     reference = draft.fields["RFC"][1]
     start, opening = _opening(draft, named)
+    # What is made of a limit needs one.
+    given = {need.name for need in found}
+    found += tuple(Need(name) for name in sorted(_numbers_in((*opening, *draft.steps)) - given))
     return Scenario(
         name=draft.name,
         reference=f"RFC {reference}" if reference[:1].isdigit() else reference,

@@ -18,6 +18,9 @@ from lmtp_twisted.conformance.scenario import STARTS
 from lmtp_twisted.conformance.settings import Settings
 from lmtp_twisted.conformance.values import PROXY_HEADERS, value_of
 
+#: How many times the time for one reply a session may last.
+_PATIENCES = 20
+
 
 @attrs.frozen
 class Server:
@@ -61,7 +64,8 @@ def connect(settings: Settings) -> Connection:
     """
     :raises OSError: where nobody is there.
     """
-    return Connection(settings.target.connect(settings.patience), settings.patience)
+    limit = _PATIENCES * settings.patience + (settings.idle or 0.0)
+    return Connection(settings.target.connect(settings.patience), settings.patience, limit)
 
 
 def begin(connection: Connection, settings: Settings, start: str) -> Server:

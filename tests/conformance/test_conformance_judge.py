@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from pathlib import Path
 
 import pytest
 from judging import LITTLE_PATIENCE, SCENARIOS, failed, judge_small, only_result
-from small_server import Session, SmallServer
+from small_server import Gone, Session, SmallServer
 
+from lmtp_twisted.conformance.connection import Connection, Silence
 from lmtp_twisted.conformance.judge import judge
+from lmtp_twisted.conformance.reading import read_scenarios
 from lmtp_twisted.conformance.result import Verdict
 from lmtp_twisted.conformance.scenario import Level
 from lmtp_twisted.conformance.session import Server
@@ -349,6 +353,17 @@ def test_a_reply_that_drips_has_its_deadline() -> None:
     assert result.came.startswith("nothing within 0.3 s")
 
 
+def test_replies_that_are_all_slow_come_to_an_end() -> None:
+    """Each has its deadline, and the session has one."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"250 OK\r\n" * 3)
+        connection = Connection(ours, patience=60.0, limit=0.2)
+        assert [connection.read_reply().code for _ in range(3)] == [250, 250, 250]
+        with pytest.raises(Silence):
+            connection.read_reply()
+
+
 class NeverReads(Session):
     """It takes nothing of a message, and that may be a large one."""
 
@@ -482,6 +497,41 @@ def test_what_cannot_be_seen_is_absent() -> None:
     result = only_result(judge_small(TakesEverything, "session/a-refused-mail-begins-no-transaction"))
     assert result.verdict is Verdict.ABSENT
     assert result.came == "it was answered 250 2.1.0, so there is nothing to judge"
+
+
+class HangsUp(Session):
+    """It answers no bare LF."""
+
+    def line(self) -> bytes:
+        line = super().line()
+        if b"\n" in line:
+            raise Gone
+        return line
+
+
+def test_an_end_that_is_as_good_is_passed(tmp_path: Path) -> None:
+    """Or where it says nothing, absent."""
+    file = tmp_path / "mine.txt"
+    begin = "RFC: 5321\nLevel: MUST\nC| FROB\\nNOOP\\r\\n\n"
+    file.write_text(f"= mine/end\n{begin}E: closed\nS: 500\n= mine/absence\n{begin}A: closed\nS: 500\n")
+    with SmallServer(HangsUp) as server:
+        settings = Settings(target=Target(host="127.0.0.1", port=server.port))
+        results = [judge(scenario, settings, Server("", {})) for scenario in read_scenarios([file])]
+    assert [result.verdict for result in results] == [Verdict.PASSED, Verdict.ABSENT]
+    assert results[1].came == "it was closed, so there is nothing to judge"
+
+
+def test_what_would_have_done_is_said_where_nothing_comes() -> None:
+    """Not only the end that would have been as good."""
+    name = "session/vrfy-without-an-argument"
+
+    class Mute(Session):
+        def do_VRFY(self, argument: bytes) -> None:
+            self.server.is_over.wait()
+
+    result = only_result(judge_small(Mute, name, level=Level.SHOULD, patience=LITTLE_PATIENCE))
+    assert result.expected == "501 (501 5.5.4)"
+    assert result.came == "nothing within 0.3 s; to NOOP: nothing in time"
 
 
 def test_what_is_not_announced_is_absent() -> None:

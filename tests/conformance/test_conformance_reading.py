@@ -69,6 +69,14 @@ def test_a_scenario_is_read(file: Path) -> None:
     assert not closed.is_silence
 
 
+@pytest.mark.parametrize("step", ["C: {repeat size-20 x}", "C: BDAT {size+1}", "C| {lines size}", "S *size: 250"])
+def test_what_is_made_of_a_limit_needs_one(file: Path, step: str) -> None:
+    """Whether the file says so or not: without it there is nothing to send."""
+    file.write_text(f"{START}{step}\nS: 250 for {{rcpt1}}\n", "utf-8")
+    (scenario,) = read_scenarios([file])
+    assert scenario.needs == (Need("size"),)
+
+
 START = "= data/example\nRFC: 5321\nLevel: MUST\n"
 WRONG = {
     "": "1: there is no scenario in it",

@@ -171,6 +171,12 @@ def test_an_installed_wheel_starts_delivers_and_stops(target: Path, tmp_path: Pa
     assert message.read_text().endswith("Subject: hello\n\nhello\n")
 
 
+def test_an_installed_wheel_has_its_conformance_kit(target: Path, tmp_path: Path) -> None:
+    """With its dialogues."""
+    program = "import sys; from lmtp_twisted.conformance.command import main; sys.exit(main(['--list']))"
+    assert " final/three-recipients " in _output_of(_isolated(target, program, cwd=tmp_path))
+
+
 def test_an_editable_install_makes_twistd_lmtp_appear(checkout: Path, tmp_path: Path) -> None:
     """It does where the checkout itself is put on the path, which ``package_dir`` in setup.cfg sees to."""
     hook = "import sys; from setuptools import build_meta; build_meta.build_editable(sys.argv[1])"
