@@ -24,11 +24,11 @@ _LINE = re.compile(rb"([2-5]\d\d)(?:([ -])(.*))?", re.DOTALL)
 
 
 class Unexpected(Exception):
-    """Something came that is no reply; the text says what, and :attr:`brief` says it without details."""
+    """Something came that is no reply; the text says what: in brief, and in detail."""
 
     def __init__(self, brief: str, detail: str = "") -> None:
         super().__init__(f"{brief}: {detail}" if detail else brief)
-        self.brief = brief
+        self.brief, self.detail = brief, detail
 
 
 class Silence(Unexpected):

@@ -115,7 +115,7 @@ def _wanted(connection: Connection, line: bytes | None, code: int, what: str) ->
     try:
         reply = connection.read_reply()
     except Unexpected as error:
-        raise Unexpected(f"{what}: {error.brief}", str(error))
+        raise Unexpected(f"{what}: {error.brief}", error.detail)
     if reply.code != code:
         raise Unexpected(f"{what}: {reply.codes}", str(reply))
     return reply

@@ -108,7 +108,7 @@ def test_a_server_of_something_else_is_status_1(capsys: pytest.CaptureFixture[st
         assert main([f"127.0.0.1:{server.port}", "--only", "session/lhlo"]) == 1
     assert capsys.readouterr().out.splitlines() == [
         "absent  MUST    session/lhlo  RFC 2033 §4.1  (there is no session)",
-        "No session could be begun: the greeting: no reply: no reply: HTTP/1.1 400 Bad Request",
+        "No session could be begun: the greeting: no reply: HTTP/1.1 400 Bad Request",
     ]
 
 

@@ -149,6 +149,22 @@ def test_a_name_that_is_remembered_from_the_clear_is_found(context: ssl.SSLConte
     assert failed(judge_small(RemembersLhlo, "starttls/*", context=context)).keys() == {"starttls/forgets-lhlo"}
 
 
+class LeavesTls(Secure):
+    """It forgets that it speaks TLS."""
+
+    def shake_hands(self) -> None:
+        plain = self.socket.dup()
+        super().shake_hands()
+        plain.sendall(b"250 2.0.0 In the clear again\r\n")
+        plain.close()
+
+
+def test_octets_in_the_clear_under_tls_are_found(context: ssl.SSLContext) -> None:
+    """RFC 3207 §4"""
+    result = only_result(judge_small(LeavesTls, "starttls/handshake", context=context))
+    assert (result.expected, result.brief) == ("250", "a TLS error")
+
+
 def test_a_handshake_that_never_comes_is_given_up() -> None:
     """The server has no certificate, and is silent."""
 

@@ -291,7 +291,7 @@ def test_a_silent_server_is_soon_given_up() -> None:
     before = time.monotonic()
     done = judge_small(Silent, patience=LITTLE_PATIENCE)
     assert time.monotonic() - before < 5
-    assert done.trouble == "the greeting: nothing in time: nothing in time"
+    assert done.trouble == "the greeting: nothing in time"
     assert done.has_deviations
     assert {result.verdict for result in done.results} == {Verdict.ABSENT}
 
@@ -381,6 +381,39 @@ def test_a_server_that_does_not_read_is_given_up() -> None:
     assert time.monotonic() - before < 5
     assert (result.verdict, result.expected) == (Verdict.FAILED, "to be read")
     assert result.came.startswith("does not read: ")
+
+
+class ClosesInContent(Session):
+    """It hangs up on a large message."""
+
+    capabilities = ("PIPELINING", "SIZE 10000000")
+
+    def content(self) -> bytes:
+        self.receive()
+        raise Gone
+
+
+def test_closing_while_content_is_sent_is_found() -> None:
+    """What is still to be sent is no reason to stop judging."""
+    result = only_result(judge_small(ClosesInContent, "size/over-the-limit"))
+    assert (result.expected, result.came) == ("5xx (552 5.3.4) for alice@example.org", "closed")
+
+
+class GreetsOnce(Session):
+    """It is overrun by a second session."""
+
+    def greet(self) -> None:
+        if self.server.is_over.is_set() or getattr(self.server, "has_greeted", False):
+            self.say("421 4.3.2 Too many")
+            raise Gone
+        self.server.has_greeted = True  # type: ignore[attr-defined]
+        super().greet()
+
+
+def test_a_session_that_does_not_begin_is_found() -> None:
+    """Though the first one did."""
+    result = only_result(judge_small(GreetsOnce, "session/rcpt-without-mail"))
+    assert (result.expected, result.came) == ("a session, up to session", "the greeting: 421 4.3.2: 421 4.3.2 Too many")
 
 
 class ClosesEarly(Session):
