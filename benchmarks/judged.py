@@ -19,6 +19,7 @@ from lmtp_twisted.conformance.result import Result, Verdict
 from lmtp_twisted.conformance.run import Choice, run
 from lmtp_twisted.conformance.scenario import Level
 from lmtp_twisted.conformance.settings import Settings, Target
+from lmtp_twisted.settings import CAN_BE_DISABLED, CAN_BE_ENABLED
 
 HERE = Path(__file__).resolve().parent
 #: Seconds for a reply. Who has not answered by then does not answer at all: all of it is on this machine.
@@ -33,7 +34,8 @@ class Visit:
     One run of the kit against a server.
 
     :ivar command: gives the command line for a port and a directory of its own, where ``cert.pem`` and ``key.pem`` are.
-    :ivar settings: what the kit is told.
+    :ivar settings: what the kit is told; paths are those of that directory, which also has ``ca.pem`` and
+        ``client.pem``.
     :ivar only: patterns of the scenarios that are played; all where there are none.
     :ivar jobs: sessions at a time.
     """
@@ -68,12 +70,42 @@ _USER: dict[str, Any] = {**_KNOWN, "user": "judge", "password": "secret", "token
 _UNDER_TLS = ("starttls/*", "requiretls/*", "auth/*", "final/*", "xclient/*")
 
 
-def _own(port: int, directory: Path) -> list[str]:
-    options = ["--size-limit", "100000", "--max-recipients", "200"]
-    for name in ("DSN", "MT-PRIORITY", "REQUIRETLS"):
-        options += ["--enable", name]
-    tls = ["--tls-certificate", str(directory / "cert.pem"), "--tls-key", str(directory / "key.pem")]
-    return contenders.twistd(port, directory, "python:benchmarks.peers.judged_backend:Deliveries", *options, *tls)
+_OWN_BACKEND = "python:benchmarks.peers.judged_backend:Deliveries"
+_OPEN = ("--trust", "127.0.0.0/8", "--auth-insecure")
+
+
+def _own(*arguments: str) -> Callable[[int, Path], list[str]]:
+    """With all that can be switched on."""
+
+    def command(port: int, directory: Path) -> list[str]:
+        (directory / "passwords").write_text("judge:secret\n")
+        (directory / "tokens").write_text("judge:token\n")
+        options = ["--size-limit", "100000", "--max-recipients", "200", *arguments]
+        for name in sorted(CAN_BE_ENABLED):
+            options += ["--enable", name]
+        for kind in (f"file:{directory}/passwords", f"tokens:{directory}/tokens", "certificate:"):
+            options += ["--auth", kind]
+        for option, name in (("certificate", "cert.pem"), ("key", "key.pem"), ("client-ca", "ca.pem")):
+            options += [f"--tls-{option}", str(directory / name)]
+        return contenders.twistd(port, directory, _OWN_BACKEND, *options)
+
+    return command
+
+
+def _own_without_all(port: int, directory: Path) -> list[str]:
+    options = [word for name in sorted(CAN_BE_DISABLED) for word in ("--disable", name)]
+    return contenders.twistd(port, directory, _OWN_BACKEND, *options)
+
+
+def _own_behind_proxy(port: int, directory: Path) -> list[str]:
+    listen = ["--listen", f"haproxy:tcp:{port}:interface=127.0.0.1"]
+    return [*without_port(contenders.twistd(port, directory, _OWN_BACKEND)), *listen]
+
+
+def without_port(command: list[str]) -> list[str]:
+    """A command of ``twistd lmtp`` that listens elsewhere."""
+    at = command.index("--port")
+    return [*command[:at], *command[at + 2 :]]
 
 
 def _dovecot(port: int, directory: Path, *, behind_proxy: bool = False) -> list[str]:
@@ -114,7 +146,16 @@ JUDGED = (
         "this package: ``twistd lmtp`` with all that can be enabled, and a backend that accepts everything",
         lambda: "of this checkout",
         contenders.CONTENDERS["twistd-null"].absence,
-        (Visit(_own, _KNOWN), Visit(_own, {**_KNOWN, "tls": "starttls"}, _UNDER_TLS)),
+        (
+            Visit(_own(*_OPEN), _USER),
+            Visit(_own(*_OPEN), {**_USER, "tls": "starttls", "certificate": Path("client.pem")}, _UNDER_TLS),
+            Visit(_own("--auth-required", "--auth-insecure"), {**_USER, "auth_required": True}, ("auth/*required*",)),
+            Visit(_own(), {**_USER, "is_untrusted": True}, ("xclient/*", "xforward/*", "auth/*")),
+            Visit(_own_behind_proxy, {"proxy": (1, 2)}, ("proxy/*",)),
+            Visit(_own_without_all, _KNOWN, ("*where-it-is-not-announced*", "*-not-announced*")),
+            Visit(_own("--idle-timeout", "0.5"), {"idle": 0.5}, ("session/silence-ends-it",)),
+            Visit(_own("--greeting-delay", "0.5"), {"greeting_delay": True}, ("session/early-talk",)),
+        ),
     ),
     Judged(
         "Dovecot",
@@ -187,11 +228,18 @@ def _visited(visit: Visit) -> Iterable[Result]:
         directory = Path(name)
         # Dovecot delivers as a user of its own.
         directory.chmod(0o755)
-        issued = trustme.CA().issue_cert("localhost")
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(directory / "ca.pem"))
+        own = authority.issue_cert("judge@example.net", common_name="judge").private_key_and_cert_chain_pem
+        own.write_to_path(str(directory / "client.pem"))
+        issued = authority.issue_cert("localhost")
         (directory / "cert.pem").write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
         (directory / "key.pem").write_bytes(issued.private_key_pem.bytes())
         port = free_port()
-        settings = Settings(target=Target(host="127.0.0.1", port=port), patience=PATIENCE, **visit.settings)
+        told: dict[str, Any] = {
+            name: directory / value if isinstance(value, Path) else value for name, value in visit.settings.items()
+        }
+        settings = Settings(target=Target(host="127.0.0.1", port=port), patience=PATIENCE, **told)
         # A listener that waits for a PROXY header does not greet: the kit's own patience has to do there.
         with Server(visit.command(port, directory), port, directory, greets=not settings.proxy):
             done = run(read_scenarios(), settings, Choice(level=Level.BEYOND, jobs=visit.jobs, only=visit.only))

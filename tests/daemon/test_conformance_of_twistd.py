@@ -149,3 +149,69 @@ def test_where_octets_are_cut_means_nothing(directory: Path, capsys: pytest.Capt
     with twistd(directory, "--port", "0", *arguments()) as server:
         passed, _ = verdicts(capsys, f"127.0.0.1:{server.port}", "--every-split", *only)
     assert passed == set(SPLIT)
+
+
+#: Who can log in, and with what.
+USER = ("--user", "judge", "--password", "secret", "--token", "token")
+
+
+@pytest.fixture
+def with_users(directory: Path) -> Path:
+    """With passwords and tokens, and a certificate for a client that is one of the users."""
+    (directory / "passwords").write_text("judge:secret\n")
+    (directory / "tokens").write_text("judge:token\n")
+    issued = CA.issue_cert("judge@example.net", common_name="judge")
+    (directory / "client.pem").write_bytes(issued.private_key_and_cert_chain_pem.bytes())
+    return directory
+
+
+def authenticating(*more: str) -> list[str]:
+    """All kinds of AUTH."""
+    kinds = ["--auth", "file:passwords", "--auth", "tokens:tokens", "--auth", "certificate:"]
+    return arguments(*kinds, "--auth-insecure", "--tls-client-ca", "ca.pem", *more)
+
+
+def test_it_passes_auth_xclient_and_xforward(with_users: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a peer that it trusts."""
+    with twistd(with_users, "--port", "0", *authenticating("--trust", "127.0.0.0/8")) as server:
+        passed, absent = verdicts(capsys, f"127.0.0.1:{server.port}", *USER)
+    assert {"auth/plain", "auth/login", "auth/cram-md5", "auth/xoauth2", "auth/nobody-on-mail"} <= passed
+    assert {name for name in absent if name.startswith(("xclient/", "xforward/"))} == {
+        "xclient/from-whom-nobody-trusts",
+        "xclient/tls-survives",
+        "xforward/from-whom-nobody-trusts",
+    }
+
+
+def test_it_passes_auth_under_tls(with_users: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a certificate of the client's own."""
+    with twistd(with_users, "--port", "0", *authenticating("--trust", "127.0.0.0/8")) as server:
+        own = ("--starttls", "--certificate", str(with_users / "client.pem"))
+        passed, _ = verdicts(capsys, f"127.0.0.1:{server.port}", *USER, *own)
+    assert {"auth/external", "auth/external-for-somebody-else", "xclient/tls-survives"} <= passed
+
+
+def test_it_passes_where_auth_is_required(with_users: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In each session."""
+    with twistd(with_users, "--port", "0", *authenticating("--auth-required")) as server:
+        passed, _ = verdicts(capsys, f"127.0.0.1:{server.port}", *USER, "--authenticate", "--auth-required")
+    assert {"auth/required-for-mail", "auth/required-for-bdat", "final/three-recipients"} <= passed
+
+
+def test_it_shows_no_password_and_trusts_nobody_by_default(
+    with_users: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without TLS there is no PLAIN, and XCLIENT is refused."""
+    with twistd(with_users, "--port", "0", *arguments("--auth", "file:passwords")) as server:
+        passed, _ = verdicts(capsys, f"127.0.0.1:{server.port}", *USER, "--untrusted")
+    assert {"auth/plain-where-it-is-not-announced", "xclient/from-whom-nobody-trusts"} <= passed
+
+
+@pytest.mark.parametrize("first", ["1", "2"])
+def test_it_passes_behind_a_proxy(directory: Path, capsys: pytest.CaptureFixture[str], first: str) -> None:
+    """Each connection begins with a header, of either version."""
+    second = "2" if first == "1" else "1"
+    with twistd(directory, "--listen", "haproxy:tcp:0:interface=127.0.0.1", *arguments()) as server:
+        passed, absent = verdicts(capsys, f"127.0.0.1:{server.port}", "--proxy", first, "--proxy", second)
+    assert {name for name in absent if name.startswith("proxy/")} == set()
+    assert len(passed) > 350
