@@ -129,7 +129,11 @@ class Client:
             self._socket.settimeout(PATIENCE)
             self._socket.connect(str(path))
         self._lines = self._socket.makefile("r", encoding="ascii", newline="\r\n")
-        self.greeting = self.reply() if is_greeted else ""
+        try:
+            self.greeting = self.reply() if is_greeted else ""
+        except OSError:
+            self.close()
+            raise
 
     def __enter__(self) -> Client:
         return self
