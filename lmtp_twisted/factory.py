@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from lmtp_twisted.callables import MessageCallable, RecipientCallable, deliveries_of
 from lmtp_twisted.connection import Connection
 from lmtp_twisted.envelope import Recipient, Sender
-from lmtp_twisted.extensions.peer import credentials_of, link_of
+from lmtp_twisted.extensions.peer import CAN_TELL, credentials_of, link_of
 from lmtp_twisted.limits import Limit
 from lmtp_twisted.offer import Offers
 from lmtp_twisted.outbox import Outbox
@@ -119,6 +119,8 @@ class LMTPFactory(ServerFactory):
         settings = self.settings
         if settings.auth_required and (self.portal is None or "AUTH" in settings.disabled):
             raise ValueError("AUTH is required, so a portal is needed and it cannot be disabled")
+        if (settings.allowed_uids or settings.allowed_gids) and not CAN_TELL:
+            raise ValueError("allowed_uids, allowed_gids: this system does not say who connects to a Unix socket")
         interfaces = () if self.portal is None else self.portal.listCredentialsInterfaces()
         self.offers = Offers(settings, self.tls is not None, interfaces)
         # By state, then by verb; and the same for those who have to authenticate first, and for those who have to go.

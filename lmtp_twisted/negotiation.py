@@ -9,12 +9,16 @@ are too many.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from twisted.cred.error import LoginFailed, UnhandledCredentials
+from twisted.cred.portal import IRealm
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from lmtp_twisted.errors import CommandError, DeliveryError
 from lmtp_twisted.extensions.auth import Credentials, Exchange, challenge
@@ -141,7 +145,9 @@ class Negotiator(Receiver):
 
     def _log_in(self, credentials: Credentials) -> None:
         """Ask the portal."""
-        waiting = self.factory.portal.login(credentials.value, self.session, ILMTPDeliveryFactory)
+        portal = copy(self.factory.portal)
+        portal.realm = _NamingRealm(portal.realm)
+        waiting = maybeDeferred(portal.login, credentials.value, self.session, ILMTPDeliveryFactory)
         waiting.addCallback(_avatar_and_logout)
 
         def unwanted(result: Any) -> None:
@@ -155,10 +161,6 @@ class Negotiator(Receiver):
             self._login_failed(result, credentials)
             return
         avatar, self._log_out = result
-        session = self.session
-        if session.user is None:
-            # The realm knows better, where it says so: it is given the session.
-            session.user = credentials.user.decode("utf-8", "replace")
         self._backend = self.factory.behind_policy(avatar)
         self._authenticated()
         self._good(replies.AUTH_OK)
@@ -169,6 +171,8 @@ class Negotiator(Receiver):
         self.factory.session_authenticated(self.session)
 
     def _login_failed(self, failure: Failure, credentials: Credentials) -> None:
+        # A realm that failed later may have named it already.
+        self.session.user = None
         if failure.check(LoginFailed, UnhandledCredentials):
             reply = replies.AUTH_FAILED
         elif isinstance(failure.value, DeliveryError):
@@ -246,8 +250,9 @@ class Negotiator(Receiver):
             # What follows may be the client's own words, which a proxy passes on: they are worth what it is worth.
             session.is_trusted = bool(known["ADDR"]) and self.factory.settings.trusted.covers(session.peer)
         session.lhlo_name = ""
-        if "LOGIN" in values:
-            self._be(values["LOGIN"])
+        session.xforward = {}
+        # An AUTH was the proxy's own; only what XCLIENT said lasts (XCLIENT_README, "Server response").
+        self._be(known.get("LOGIN") or None)
         self._enter(State.START)
         self._bad_commands = 0
         self._ask_policy()
@@ -303,6 +308,23 @@ class Negotiator(Receiver):
         log_out, self._log_out = self._log_out, None
         if log_out is not None:
             _call(log_out)
+
+
+@implementer(IRealm)
+class _NamingRealm:
+    """
+    The session's user is whom the checker found, not whom the client says it is; the realm may know a better name.
+
+    :param realm: the portal's.
+    """
+
+    def __init__(self, realm: Any) -> None:
+        self._realm = realm
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+        """See :class:`~twisted.cred.portal.IRealm`."""
+        mind.user = avatarId.decode("utf-8", "replace") if isinstance(avatarId, bytes) else avatarId
+        return self._realm.requestAvatar(avatarId, mind, *interfaces)
 
 
 def _avatar_and_logout(result: Any) -> tuple[Any, Callable[[], Any]]:

@@ -58,7 +58,8 @@ class Offers:
         kind = (
             tls is not None,
             is_private,
-            tls is not None and tls.peer_certificate is not None,
+            # After XCLIENT it is the proxy's, and proves nothing of the client.
+            tls is not None and tls.peer_certificate is not None and not session.xclient,
             session.is_trusted,
         )
         offer = self._made.get(kind)

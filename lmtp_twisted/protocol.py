@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from twisted.python.failure import Failure
 
 from lmtp_twisted.awaiting import FAILURES, abort, deferred_of
@@ -75,6 +76,8 @@ class LMTPProtocol(Negotiator):
             handler(self, argument)
         elif verb in _HTTP and b"HTTP/" in argument.upper():
             self._end_for(Limit.HTTP)
+        elif self._tables is self.factory.locked_handlers:
+            self.count_unauthenticated(lambda protocol, _: protocol._bad(replies.UNKNOWN_COMMAND), argument)
         else:
             self._bad(replies.UNKNOWN_COMMAND)
 
@@ -99,7 +102,7 @@ class LMTPProtocol(Negotiator):
         if self._commands_left < 0:
             self._end_for(Limit.COMMANDS)
         else:
-            LMTPProtocol.lineReceived(self, line)
+            type(self).lineReceived(self, line)
 
     def _refuse_path(self, error: CommandError, argument: bytes) -> None:
         """
@@ -182,6 +185,7 @@ class LMTPProtocol(Negotiator):
             transaction, self._transaction = self._transaction, None
             assert transaction is not None
             abort(transaction.delivery, "sender refused")
+            self.session.xforward = {}
             self.send(verdict.encoded)
 
     def do_RCPT(self, argument: bytes) -> None:
@@ -274,7 +278,9 @@ class LMTPProtocol(Negotiator):
             abort(delivery, "VRFY")
         else:
             waiting.addBoth(_after_aborting, delivery)
-        self._go_on(VERIFY, answer, waiting, self._verified)
+        # The mailbox has to be in it (RFC 5321 §3.5.1).
+        question = attrs.evolve(VERIFY, accepted=Reply(250, "2.1.5", f"<{recipient.address}>"))
+        self._go_on(question, answer, waiting, self._verified)
 
     def _verified(self, verdict: Reply) -> None:
         if verdict.is_positive:

@@ -256,6 +256,6 @@ class Receiver(Connection):
             abort(transaction.delivery, reason)
             if self._state >= State.SENDER:
                 self.factory.transaction_ended(self.session, transaction)
-                # What XFORWARD says is said of one transaction.
-                self.session.xforward = {}
+        # What XFORWARD says is said of one transaction.
+        self.session.xforward = {}
         self._is_past_the_dot = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from typing import Any
 
 from twisted.internet.address import IPv4Address, UNIXAddress
@@ -13,9 +14,12 @@ from twisted.protocols.policies import ProtocolWrapper
 from lmtp_twisted.session import Link, PeerCredentials
 from lmtp_twisted.trust import ip_of
 
-_UCRED = struct.Struct("3i")
-# Not on every system.
-_SO_PEERCRED: int | None = getattr(socket, "SO_PEERCRED", None)
+_UCRED = struct.Struct("=iII")
+# Not on every system, and OpenBSD has the three in another order.
+_SO_PEERCRED: int | None = getattr(socket, "SO_PEERCRED", None) if sys.platform == "linux" else None
+
+#: Whether the system says who is at the other end of a Unix socket.
+CAN_TELL = _SO_PEERCRED is not None
 
 
 def _socket_of(transport: Any) -> Any:

@@ -86,7 +86,8 @@ def _malformed() -> CommandError:
 def _plain(_: Surroundings) -> Talk:
     """RFC 4616."""
     parts = (yield b"").split(b"\0")
-    if len(parts) != 3 or not parts[1]:
+    # An empty password is none (RFC 4616 §2), and LDAP takes it for an anonymous bind that succeeds (RFC 4513 §5.1.2).
+    if len(parts) != 3 or not (parts[1] and parts[2]):
         raise _malformed()
     authorization, user, password = parts
     if authorization not in (b"", user):
@@ -98,7 +99,7 @@ def _login(_: Surroundings) -> Talk:
     """Never a standard, but spoken by many clients."""
     user = yield b"Username:"
     password = yield b"Password:"
-    if not user:
+    if not (user and password):
         raise _malformed()
     return UsernamePassword(user, password)
 

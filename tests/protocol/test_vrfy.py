@@ -38,8 +38,8 @@ class Verifying(ScriptedDeliveries):
 @pytest.mark.parametrize(
     ("answer", "reply"),
     [
-        (None, "250 2.1.5 Recipient OK"),
-        (True, "250 2.1.5 Recipient OK"),
+        (None, "250 2.1.5 <alice@example.org>"),
+        (True, "250 2.1.5 <alice@example.org>"),
         ("Alice Liddell <alice@example.org>", "250 2.1.5 Alice Liddell <alice@example.org>"),
         (Reply(252, "2.1.5", "perhaps"), "252 2.1.5 perhaps"),
         (PermanentFailure("nobody here"), "550 5.1.1 nobody here"),
