@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.cred.portal import Portal
-from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
@@ -16,14 +15,16 @@ from twisted.logger import Logger
 from lmtp_twisted.callables import MessageCallable, RecipientCallable, deliveries_of
 from lmtp_twisted.connection import Connection
 from lmtp_twisted.envelope import Recipient, Sender
-from lmtp_twisted.extensions.peer import CAN_TELL, credentials_of, link_of
+from lmtp_twisted.extensions.logins import Failures, naming
+from lmtp_twisted.extensions.peer import CAN_TELL, credentials_of, link_of, may_be_trusted
+from lmtp_twisted.extensions.sasl import mechanisms_for
 from lmtp_twisted.limits import Limit
 from lmtp_twisted.offer import Offers
 from lmtp_twisted.outbox import Outbox
 from lmtp_twisted.policy import PolicyFirst
 from lmtp_twisted.protocol import LMTPProtocol
 from lmtp_twisted.sequence import LEAD_TO_AUTH, NEED_AUTH, SEQUENCE, State
-from lmtp_twisted.session import Link, SessionInfo
+from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import default_pool
@@ -102,7 +103,8 @@ class LMTPFactory(ServerFactory):
         self.connection_policy = connection_policy
         self.tls = tls
         # AUTH is neither announced nor called where there is none.
-        self.portal: Any = portal
+        self.portal: Any = None if portal is None else naming(portal)
+        self.failures = Failures(reactor)
         self.observers = tuple(observers)
         self.spool = spool or Spool(reactor, default_pool(reactor))
         self.outbox = Outbox(reactor)
@@ -122,6 +124,8 @@ class LMTPFactory(ServerFactory):
         if (settings.allowed_uids or settings.allowed_gids) and not CAN_TELL:
             raise ValueError("allowed_uids, allowed_gids: this system does not say who connects to a Unix socket")
         interfaces = () if self.portal is None else self.portal.listCredentialsInterfaces()
+        if settings.auth_required and not mechanisms_for(interfaces, is_private=True, has_certificate=True):
+            raise ValueError("AUTH is required, and the portal has no checker for what a mechanism of it gives")
         self.offers = Offers(settings, self.tls is not None, interfaces)
         # By state, then by verb; and the same for those who have to authenticate first, and for those who have to go.
         self.handlers = self._tables(self._handler)
@@ -209,17 +213,13 @@ class LMTPFactory(ServerFactory):
 
     def new_session(self, transport: Any) -> SessionInfo:
         """What is known of a client when its connection was made."""
-        peer, link = transport.getPeer(), link_of(transport)
-        trusted = self.settings.trusted.covers(peer)
-        if isinstance(peer, UNIXAddress) and link is not Link.UNIX:
-            # A proxy says so of a socket of its own.
-            trusted = False
+        peer = transport.getPeer()
         return SessionInfo(
             peer,
             transport.getHost(),
-            link=link,
+            link=link_of(transport),
             credentials=credentials_of(transport),
-            is_trusted=trusted,
+            is_trusted=may_be_trusted(transport) and self.settings.trusted.covers(peer),
         )
 
     def session_started(self, protocol: Connection) -> Reply | None:

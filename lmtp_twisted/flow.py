@@ -383,6 +383,8 @@ class HeldLineReceiver(LineReceiver):
         """Forget what was not run: a release that comes later must not run it."""
         self._is_closed = True
         self.paused = True
+        # A taker of lines that is our own method would keep us.
+        self.divert_lines(None)
         self.clearLineBuffer()
         self._output.clear()
         self.outbox.discard(self._flush)

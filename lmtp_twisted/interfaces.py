@@ -79,7 +79,8 @@ class ILMTPDeliveryFactory(Interface):
 
     def getDelivery(session):  # type: ignore[no-untyped-def]  # zope methods have no self and are typed by docstring
         """
-        Called once for each message, at its MAIL command, before ``validateFrom``.
+        Called once for each message, at its MAIL command, before ``validateFrom``; and once for each VRFY, see
+        :class:`IVerifyingDelivery`.
 
         :param session: who is talking: a :class:`~lmtp_twisted.session.SessionInfo`.
         :returns: an :class:`ILMTPDelivery`, or an awaitable of one.

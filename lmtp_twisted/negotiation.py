@@ -9,19 +9,17 @@ are too many.
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from typing import Any
 
 from twisted.cred.error import LoginFailed, UnhandledCredentials
-from twisted.cred.portal import IRealm
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from lmtp_twisted.errors import CommandError, DeliveryError
 from lmtp_twisted.extensions.auth import Credentials, Exchange, challenge
+from lmtp_twisted.extensions.logins import avatar_and_logout, give_back
 from lmtp_twisted.extensions.sasl import Surroundings
 from lmtp_twisted.flow import Hold
 from lmtp_twisted.interfaces import ILMTPDeliveryFactory
@@ -46,7 +44,7 @@ class Negotiator(Receiver):
     _pending_refusal: Reply | None = None
     _auth_failures = 0
     _unauthenticated_commands = 0
-    _slowed: Any = None
+    _penalty: Any = None
     _log_out: Callable[[], Any] | None = None
     # The addresses of the connection, once XCLIENT has replaced them.
     _ends: tuple[Any, Any] | None = None
@@ -68,6 +66,7 @@ class Negotiator(Receiver):
             # What was learnt in the clear is forgotten (§4.2), but for what a trusted peer said.
             self.session.lhlo_name = ""
             self.session.xforward = {}
+            self.session.xclient.pop("LOGIN", None)
             if self.session.user is not None:
                 self._be(None)
             self._enter(State.START)
@@ -109,7 +108,15 @@ class Negotiator(Receiver):
             self.send(challenge(answer))
         else:
             self._end_exchange()
-            self._log_in(answer)
+            self._wait_for_turn(answer)
+
+    def _wait_for_turn(self, credentials: Credentials) -> None:
+        """Where this peer has failed too often lately, its next guess is not even looked at before it has waited."""
+        failures = self.factory.failures.too_many(self.session.peer)
+        if failures:
+            self._penalise(failures, lambda: self._log_in(credentials))
+        else:
+            self._log_in(credentials)
 
     def _end_exchange(self) -> None:
         self._exchange = self._pending_refusal = None
@@ -145,14 +152,12 @@ class Negotiator(Receiver):
 
     def _log_in(self, credentials: Credentials) -> None:
         """Ask the portal."""
-        portal = copy(self.factory.portal)
-        portal.realm = _NamingRealm(portal.realm)
-        waiting = maybeDeferred(portal.login, credentials.value, self.session, ILMTPDeliveryFactory)
-        waiting.addCallback(_avatar_and_logout)
+        waiting = maybeDeferred(self.factory.portal.login, credentials.value, self.session, ILMTPDeliveryFactory)
+        waiting.addCallback(avatar_and_logout)
 
         def unwanted(result: Any) -> None:
             if not isinstance(result, Failure):
-                _call(result[1])
+                give_back(result[1])
 
         self._wait(waiting, lambda result: self._logged_in(result, credentials), unwanted)
 
@@ -183,10 +188,7 @@ class Negotiator(Receiver):
         else:
             _log.failure("{id}: the login failed for want of an answer: answered 454", failure, id=self.session.id)
             reply = replies.AUTH_UNAVAILABLE
-        if reply.code < 500:
-            self.send(reply.encoded)
-        else:
-            self._refuse_login(reply, credentials.mechanism.failure)
+        self._refuse_login(reply, credentials.mechanism.failure if reply.code >= 500 else None)
 
     def _refuse_login(self, reply: Reply, reason: bytes | None = None) -> None:
         """
@@ -196,6 +198,7 @@ class Negotiator(Receiver):
         :param reason: what the client hears before, as a challenge that it has to answer.
         """
         self._auth_failures += 1
+        self.factory.failures.add(self.session.peer)
         # Neither the name nor the mechanism's answers: a password may have been typed in any of them.
         _log.warn(
             "{id}: authentication failed, peer={peer} attempt={attempt}",
@@ -203,12 +206,6 @@ class Negotiator(Receiver):
             peer=replies.printable(self.session.peer_name),
             attempt=self._auth_failures,
         )
-        self.hold(Hold.PENALTY)
-        delay = self.factory.settings.auth_failure_delay * self._auth_failures
-        self._slowed = self.clock.callLater(delay, self._end_penalty, reply, reason)
-
-    def _end_penalty(self, reply: Reply, reason: bytes | None) -> None:
-        self._slowed = None
 
         def say() -> None:
             if reason is None:
@@ -218,7 +215,17 @@ class Negotiator(Receiver):
                 self.divert_lines(self._response)
                 self.send(challenge(reason))
 
-        self.release(Hold.PENALTY, say)
+        self._penalise(self._auth_failures, say)
+
+    def _penalise(self, failures: int, then: Callable[[], None]) -> None:
+        """Go on later, the more failures the later."""
+
+        def over() -> None:
+            self._penalty = None
+            self.release(Hold.PENALTY, then)
+
+        self.hold(Hold.PENALTY)
+        self._penalty = self.clock.callLater(self.factory.settings.auth_failure_delay * failures, over)
 
     def _say_refusal(self, reply: Reply) -> None:
         self.send(reply.encoded)
@@ -295,9 +302,9 @@ class Negotiator(Receiver):
         super().close(linger=linger)
 
     def _forget_penalty(self) -> None:
-        if self._slowed is not None:
-            self._slowed.cancel()
-            self._slowed = None
+        if self._penalty is not None:
+            self._penalty.cancel()
+            self._penalty = None
 
     def _abandon(self) -> None:
         self._forget_penalty()
@@ -307,43 +314,7 @@ class Negotiator(Receiver):
     def _give_avatar_back(self) -> None:
         log_out, self._log_out = self._log_out, None
         if log_out is not None:
-            _call(log_out)
-
-
-@implementer(IRealm)
-class _NamingRealm:
-    """
-    The session's user is whom the checker found, not whom the client says it is; the realm may know a better name.
-
-    :param realm: the portal's.
-    """
-
-    def __init__(self, realm: Any) -> None:
-        self._realm = realm
-
-    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
-        """See :class:`~twisted.cred.portal.IRealm`."""
-        mind.user = avatarId.decode("utf-8", "replace") if isinstance(avatarId, bytes) else avatarId
-        return self._realm.requestAvatar(avatarId, mind, *interfaces)
-
-
-def _avatar_and_logout(result: Any) -> tuple[Any, Callable[[], Any]]:
-    """
-    What a realm gave.
-
-    :raises TypeError: where it is not what a realm gives.
-    """
-    _, avatar, log_out = result
-    if not (callable(getattr(avatar, "getDelivery", None)) and callable(log_out)):
-        raise TypeError(f"a realm gave {avatar!r} as an ILMTPDeliveryFactory, and {log_out!r} to log out")
-    return avatar, log_out
-
-
-def _call(log_out: Any) -> None:
-    try:
-        log_out()
-    except Exception:
-        _log.failure("the logout of an avatar failed")
+            give_back(log_out)
 
 
 def _address(host: str, port: str, known: Any) -> Any:

@@ -12,7 +12,8 @@ from lmtp_twisted.awaiting import FAILURES, abort, deferred_of, go_on
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
 from lmtp_twisted.session import SessionInfo
-from lmtp_twisted.verdict import RECIPIENT, SENDER, Question, verify
+from lmtp_twisted.verdict import RECIPIENT, SENDER, VERIFY, Question, verify
+from lmtp_twisted.wire.replies import CANNOT_VERIFY
 
 
 @implementer(ILMTPDeliveryFactory)
@@ -62,7 +63,11 @@ class _PolicyDelivery:
         return _ask_in_turn(RECIPIENT, self._policy.validateTo(recipient), lambda: self._backend.validateTo(recipient))
 
     def verifyAddress(self, recipient: Recipient) -> Any:
-        return verify(self._backend, recipient)
+        ask = getattr(self._policy, "verifyAddress", None)
+        # What it would refuse at RCPT is not for VRFY to tell.
+        if ask is None:
+            return CANNOT_VERIFY
+        return _ask_in_turn(VERIFY, ask(recipient), lambda: verify(self._backend, recipient))
 
     def deliver(self, message: IReceivedMessage) -> Any:
         return self._backend.deliver(message)

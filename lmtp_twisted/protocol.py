@@ -92,7 +92,7 @@ class LMTPProtocol(Negotiator):
 
     def divert_lines(self, taker: Callable[[bytes], None] | None) -> None:
         """See :meth:`HeldLineReceiver.divert_lines`. Lines that come back are counted as before."""
-        if taker is None and self.factory.settings.max_commands:
+        if taker is None and self.factory.settings.max_commands and not self._is_closed:
             taker = self.limited_line
         super().divert_lines(taker)
 

@@ -83,7 +83,7 @@ class SessionInfo:
     :ivar tls: the facts of TLS where it is on, else ``None``.
     :ivar user: the authenticated identity: the name that AUTH proved, or that XCLIENT gave; else ``None``.
     :ivar link: the way to the peer as the connection was made, whatever XCLIENT says later.
-    :ivar credentials: of the peer of a Unix socket, else ``None``.
+    :ivar credentials: of the peer of a Unix socket as the connection was made, else ``None``.
     :ivar is_trusted: whether the peer may use XCLIENT and XFORWARD: after XCLIENT the one that it named.
     :ivar xclient: attributes that a trusted peer gave with XCLIENT, names in upper case.
     :ivar xforward: attributes that a trusted peer gave with XFORWARD for the transaction of now, names in upper case.
@@ -95,7 +95,7 @@ class SessionInfo:
     id: str = attrs.field(factory=new_session_id)
     lhlo_name: str = ""
     tls: TLSInfo | None = None
-    user: object | None = None
+    user: str | None = None
     link: Link = Link.NETWORK
     credentials: PeerCredentials | None = None
     is_trusted: bool = False

@@ -106,10 +106,10 @@ class Settings:
     :ivar max_commands: command lines of a session; 0 is no limit.
     :ivar max_bad_commands: unrecognised or malformed commands in a row that end the session.
     :ivar max_unauthenticated_commands: commands without AUTH, where it is required, that end the session: all but
-        LHLO, STARTTLS, AUTH and QUIT count.
+        LHLO, STARTTLS, AUTH, XCLIENT and QUIT count.
     :ivar max_auth_failures: failed AUTH that end the session.
-    :ivar auth_failure_delay: seconds before the first failed AUTH is answered; the second waits twice as long, and so
-        on.
+    :ivar auth_failure_delay: seconds before the first failed AUTH of a session is answered; the second waits twice as
+        long, and so on. A peer that has failed more than twenty times in a few minutes waits so with every AUTH.
     :ivar auth_required: whether mail is taken from authenticated clients only (RFC 4954 §6).
     :ivar auth_insecure: whether mechanisms that show the password are offered on loopback without TLS.
     :ivar trusted: who may use XCLIENT and XFORWARD: networks such as ``192.0.2.0/24``, and ``unix``.

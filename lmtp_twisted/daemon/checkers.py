@@ -6,7 +6,9 @@ authenticated client gets.
 from __future__ import annotations
 
 import hmac
+import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -28,13 +30,12 @@ from zope.interface import implementer
 
 from lmtp_twisted.extensions.sasl import INTERFACES
 from lmtp_twisted.interfaces import IBearerToken, IClientCertificate, ILMTPDeliveryFactory
-from lmtp_twisted.session import SessionInfo
 
 
 @implementer(IRealm)
 class BackendRealm:
     """
-    Whoever authenticates gets the server's backend, and the session knows the name.
+    Whoever authenticates gets the server's backend.
 
     :param backend: an :class:`~lmtp_twisted.interfaces.ILMTPDeliveryFactory`.
     """
@@ -46,9 +47,6 @@ class BackendRealm:
         self, avatarId: bytes | tuple[()], mind: object, *interfaces: Any
     ) -> tuple[Any, Any, Callable[[], None]]:
         """See :class:`~twisted.cred.portal.IRealm`."""
-        assert isinstance(mind, SessionInfo)
-        assert isinstance(avatarId, bytes)
-        mind.user = avatarId.decode("utf-8", "replace")
         return ILMTPDeliveryFactory, self._backend, lambda: None
 
 
@@ -93,22 +91,13 @@ def _checker(kind: str, argument: str) -> Any:
     return checker
 
 
-def _try_to_read(path: str) -> None:
-    try:
-        with open(path, "rb") as file:
-            file.read(1)
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}")
-
-
 def _octets(text: str | bytes) -> bytes:
     return text.encode() if isinstance(text, str) else text
 
 
-class _SecretsFile:
+class _Lines:
     """
-    A file with a ``user:secret`` on each line. It is read at each login; where it cannot be, that is an error and no
-    wrong password.
+    The lines of a file, read anew when it has changed. Where it cannot be read, that is an error and no wrong password.
 
     :param path: of the file.
     :raises ValueError: where it cannot be read.
@@ -117,13 +106,41 @@ class _SecretsFile:
     def __init__(self, path: str) -> None:
         if not path:
             raise ValueError("a file is needed")
-        _try_to_read(path)
         self._path = path
+        self._signature: tuple[int, int, int] | None = None
+        self._lines: list[bytes] = []
+        try:
+            self.read()
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror}")
+
+    def read(self) -> list[bytes]:
+        """
+        :raises OSError: where it cannot be read any more.
+        """
+        found = os.stat(self._path)
+        signature = found.st_ino, found.st_size, found.st_mtime_ns
+        if signature != self._signature:
+            with open(self._path, "rb") as file:
+                self._lines = [line.rstrip(b"\r\n") for line in file]
+            self._signature = signature
+        return self._lines
+
+
+class _SecretsFile:
+    """
+    A file with a ``user:secret`` on each line.
+
+    :param path: of the file.
+    :raises ValueError: where it cannot be read.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._file = _Lines(path)
 
     def _secrets_of(self, user: bytes) -> list[bytes]:
-        with open(self._path, "rb") as file:
-            pairs = [line.rstrip(b"\r\n").partition(b":") for line in file]
-        return [secret for name, _, secret in pairs if name == user and secret]
+        start = user + b":"
+        return [line[len(start) :] for line in self._file.read() if line.startswith(start) and line != start]
 
 
 @implementer(ICredentialsChecker)
@@ -141,7 +158,11 @@ class PasswordFile(_SecretsFile):
         :raises twisted.cred.error.UnauthorizedLogin: for another password, or a user who has none.
         """
         user: bytes = credentials.username
-        if not any(credentials.checkPassword(password) for password in self._secrets_of(user)):
+        if IUsernamePassword.providedBy(credentials):
+            check: Callable[[bytes], bool] = partial(hmac.compare_digest, credentials.password)
+        else:
+            check = credentials.checkPassword
+        if not any(check(password) for password in self._secrets_of(user)):
             raise UnauthorizedLogin
         return user
 
@@ -177,24 +198,27 @@ class CertificateNames:
     credentialInterfaces = (IClientCertificate,)
 
     def __init__(self, path: str = "") -> None:
-        if path:
-            _try_to_read(path)
-        self._path = path
+        self._allowed = _Lines(path) if path else None
 
     def requestAvatarId(self, credentials: Any) -> bytes:  # type: ignore[override]  # Portal takes plain values too
         """
         :returns: the name that the client asked for, or else the first of its names.
         :raises twisted.cred.error.UnauthorizedLogin: where it has no such name, or may not authenticate.
         """
-        names = [name.encode("utf-8") for name in _names(load_der_x509_certificate(credentials.certificate))]
-        if self._path:
-            with open(self._path, "rb") as file:
-                allowed = {line.strip() for line in file}
-            names = [name for name in names if name in allowed]
-        for name in names:
-            if credentials.username in (b"", name):
-                return name
+        allowed = None if self._allowed is None else {_folded(line.strip()) for line in self._allowed.read()}
+        for name in _names(load_der_x509_certificate(credentials.certificate)):
+            octets = name.encode("utf-8")
+            if allowed is not None and _folded(octets) not in allowed:
+                continue
+            if not credentials.username or _folded(credentials.username) == _folded(octets):
+                return octets
         raise UnauthorizedLogin
+
+
+def _folded(name: bytes) -> bytes:
+    """Hosts have no case, and neither has the host of an address."""
+    local, at, host = name.rpartition(b"@")
+    return local + at + host.lower()
 
 
 def _names(certificate: X509) -> Iterator[str]:

@@ -13,6 +13,7 @@ from twisted.protocols.policies import ProtocolWrapper
 
 from lmtp_twisted.session import Link, PeerCredentials
 from lmtp_twisted.trust import ip_of
+from lmtp_twisted.wire.proxy import InetEnd, ProxyHeader
 
 _UCRED = struct.Struct("=iII")
 # Not on every system, and OpenBSD has the three in another order.
@@ -22,11 +23,31 @@ _SO_PEERCRED: int | None = getattr(socket, "SO_PEERCRED", None) if sys.platform 
 CAN_TELL = _SO_PEERCRED is not None
 
 
-def _socket_of(transport: Any) -> Any:
-    """The socket below TLS and the like; ``None`` where there is none."""
+def _below(transport: Any) -> Any:
+    """The transport below TLS and the like."""
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
-    return getattr(transport, "socket", None)
+    return transport
+
+
+def _socket_of(transport: Any) -> Any:
+    """Its socket; ``None`` where there is none."""
+    return getattr(_below(transport), "socket", None)
+
+
+def _proxied(transport: Any) -> ProxyHeader | None:
+    """The header with which a proxy passed it on; ``None`` where it is a connection of the peer's own."""
+    header: ProxyHeader | None = getattr(_below(transport), "proxyHeader", None)
+    return None if header is None or header.is_of_proxy else header
+
+
+def may_be_trusted(transport: Any) -> bool:
+    """
+    Whether the peer's address tells who it is. That of a proxy does not where it passes on somebody it does not name,
+    and a Unix socket of the proxy's has a mode of its own.
+    """
+    header = _proxied(transport)
+    return header is None or isinstance(header.source, InetEnd)
 
 
 def credentials_of(transport: Any) -> PeerCredentials | None:
@@ -47,6 +68,9 @@ def link_of(transport: Any) -> Link:
     :param transport: of a session.
     :returns: the kind of way to the peer: where a proxy is on it, the worse of the two parts.
     """
+    header = _proxied(transport)
+    if header is not None and header.source is None:
+        return Link.NETWORK
     links = {_link_to(transport.getPeer())}
     connection = _socket_of(transport)
     if connection is not None and connection.family != socket.AF_UNIX:

@@ -156,6 +156,8 @@ class HeaderProtocol(Protocol):
 
     def _hand_over(self, header: ProxyHeader) -> None:
         transport, rest = self.transport, self._data[header.length :]
+        # For who has to know whether the peer is what it seems.
+        transport.proxyHeader = header
         if header.source is not None and header.destination is not None:
             peer, host = _address(header.source), _address(header.destination)
             transport.getPeer = lambda: peer

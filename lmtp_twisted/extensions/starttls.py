@@ -1,5 +1,5 @@
 """
-TLS, as a session sees it (RFC 3207). The command is :class:`~lmtp_twisted.protocol.LMTPProtocol`'s, the change of the
+TLS, as a session sees it (RFC 3207). The command is :class:`~lmtp_twisted.negotiation.Negotiator`'s, the change of the
 transport :mod:`lmtp_twisted.flow`'s.
 """
 

@@ -71,7 +71,12 @@ def split_command(line: bytes) -> tuple[bytes, bytes]:
 
 
 class NotRemembered(Exception):
-    """A line holds what must not stay in memory."""
+    """A line may hold what must not stay in memory."""
+
+
+# What a message consists of. Any other line may be part of a password, as from a client that does not wait for the
+# answer to its AUTH.
+_REMEMBERED = frozenset({b"LHLO", b"MAIL", b"RCPT", b"DATA", b"BDAT", b"RSET", b"NOOP", b"QUIT"})
 
 
 # A session says the same few words again and again, and a site's recipients are the same from message to message.
@@ -83,12 +88,12 @@ def read_line(line: bytes) -> tuple[bytes, bytes]:
     :param line: a command line without its LF.
     :returns: the verb and the argument; the verb is empty where the line needs a second look, since it ends in no CR or
         is longer than one without extensions may be.
-    :raises NotRemembered: for AUTH: its line may hold a password.
+    :raises NotRemembered: for what is none of the commands that a message consists of.
     """
     if not line.endswith(b"\r") or len(line) >= BASE_LINE_LIMIT:
         return b"", b""
     verb, argument = split_command(line[:-1])
-    if verb == b"AUTH":
+    if verb not in _REMEMBERED:
         # What is raised is not kept in the cache.
         raise NotRemembered
     return verb, argument

@@ -74,11 +74,14 @@ class ProxyHeader:
     :ivar length: octets; what follows them is the connection's.
     :ivar source: the client; ``None`` where the ends of the real connection are meant.
     :ivar destination: where it connected to; ``None`` as well.
+    :ivar is_of_proxy: whether it is the proxy's own connection (LOCAL). Without it, and without a source, it is that of
+        somebody whom the proxy does not name.
     """
 
     length: int
     source: InetEnd | UnixEnd | None = None
     destination: InetEnd | UnixEnd | None = None
+    is_of_proxy: bool = False
 
 
 def read_proxy_header(data: bytes) -> ProxyHeader | None:
@@ -164,7 +167,7 @@ def _read_v2(data: bytes) -> ProxyHeader | None:
         return None
     # LOCAL is the proxy itself, and its family is to be ignored. What is no stream cannot be this connection.
     if layout is None:
-        return ProxyHeader(length)
+        return ProxyHeader(length, is_of_proxy=command == _LOCAL)
     source, destination, *ports = layout.unpack_from(data, _FIXED)
     if not ports:
         return ProxyHeader(length, _unix_end(source), _unix_end(destination))

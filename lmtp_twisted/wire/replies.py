@@ -120,7 +120,6 @@ CHUNK_OK = Reply(250, "2.0.0", "Chunk OK")
 RESET = Reply(250, "2.0.0", "Reset")
 NOOP = Reply(250, "2.0.0", "OK")
 GOODBYE = Reply(221, "2.0.0", "Bye")
-HELP = Reply(214, "2.0.0", "This is LMTP, RFC 2033: LHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT")
 CANNOT_VERIFY = Reply(252, "2.1.5", "Cannot verify; send mail and see")
 NO_EXPANSION = Reply(502, "5.5.1", "Mailing lists are not expanded")
 

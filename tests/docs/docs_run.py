@@ -27,6 +27,8 @@ CONFIGURATION = frozenset({"ini"})
 #: Languages of blocks that are read by tests of their own: this, test_docs_systemd.py, test_docs_haproxy.py and
 #: test_docs_smtp_server.py.
 READ = CONFIGURATION | {"systemd", "cfg", "javascript"}
+# A caption that is the name of a file.
+_FILE = re.compile(r"[./]")
 #: Captions of dialogues that are not with the server of docs_exchange.py.
 SPEAKERS = frozenset({"Both", "Both, with TLS", "smtp-server", "lmtp-twisted"})
 #: Programs that are not everywhere, and what they belong to.
@@ -89,7 +91,7 @@ class _Run:
         self._interpreter = Interpreter(directory, places.environment)
 
     def block(self, block: Block, later: Sequence[Block]) -> None:
-        if block.language == "text" and block.file is not None:
+        if block.language == "text" and block.file is not None and not _FILE.search(block.file):
             # Its caption says who speaks it: a dialogue with servers of the page, see test_docs_smtp_server.py.
             assert block.file in SPEAKERS, f"{block.place}: nobody is called {block.file}"
         elif block.file is not None and block.language not in READ:

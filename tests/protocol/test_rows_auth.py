@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64decode, b64encode
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ from dialogue import Client, LoggedErrors, codes, connected, server, with_recipi
 from logins import LOCAL, CheckedTokens, Realm, portal
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.portal import Portal
-from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
 
 from lmtp_twisted import PermanentFailure, Settings, TemporaryFailure
+from lmtp_twisted.extensions.logins import FREE, MEMORY, MOST_COUNTED, MOST_PEERS, Failures
 from lmtp_twisted.flow import Hold
 from lmtp_twisted.limits import Limit
 from lmtp_twisted.testing import RecordingObserver, ScriptedDeliveries
@@ -421,14 +424,17 @@ def test_an_unknown_user_is_told_the_same_as_a_wrong_password() -> None:
     assert client.after(0) == wrong
 
 
-def test_a_checker_that_fails_is_454_and_counts_for_nothing(logged: LoggedErrors) -> None:
-    """RFC 4954 §4.7: the client may try again."""
+def test_a_checker_that_fails_is_454_and_not_asked_for_ever(logged: LoggedErrors) -> None:
+    """RFC 4954 §4.7: the client may try again, as late and as often as after a refusal: each attempt is an error."""
     client = local(portal=Portal(Realm(), [CheckedTokens(RuntimeError("the database is down"))]))
     token = b64(b"user=alice\x01auth=Bearer t0ken\x01\x01")
-    for _ in range(5):
-        assert codes(client.say(f"AUTH XOAUTH2 {token}")) == ["454 4.7.0"]
-    assert len(logged.take()) == 5
-    assert codes(client.say("NOOP")) == ["250 2.0.0"]
+    for seconds in (1, 2):
+        assert client.say(f"AUTH XOAUTH2 {token}") == []
+        assert codes(client.after(seconds)) == ["454 4.7.0"]
+        assert codes(client.say("NOOP")) == ["250 2.0.0"]
+    client.say(f"AUTH XOAUTH2 {token}")
+    assert codes(client.after(3)) == ["454 4.7.0", "421 4.7.0"]
+    assert len(logged.take()) == 3
 
 
 @pytest.mark.parametrize(
@@ -441,7 +447,8 @@ def test_a_checker_that_fails_is_454_and_counts_for_nothing(logged: LoggedErrors
 def test_a_realm_may_say_that_it_is_not_possible_now(error: Exception, expected: str) -> None:
     """RFC 4954 §6: 454, and 432 for a password that has to be changed."""
     client = local(portal=portal(Realm(error)))
-    assert client.say(f"AUTH PLAIN {GOOD}") == [expected]
+    assert client.say(f"AUTH PLAIN {GOOD}") == []
+    assert client.after(1) == [expected]
 
 
 def test_a_realm_may_refuse_for_good() -> None:
@@ -455,7 +462,8 @@ def test_a_realm_may_refuse_for_good() -> None:
 def test_a_realm_that_gives_what_is_none_is_454(given: Any, logged: LoggedErrors) -> None:
     """Whatever an application gives, the session goes on."""
     client = local(portal=portal(Realm(given=given)))
-    assert codes(client.say(f"AUTH PLAIN {GOOD}")) == ["454 4.7.0"]
+    client.say(f"AUTH PLAIN {GOOD}")
+    assert codes(client.after(1)) == ["454 4.7.0"]
     assert len(logged.take()) == 1
     assert codes(client.say("NOOP")) == ["250 2.0.0"]
 
@@ -477,8 +485,52 @@ def test_but_not_for_ever() -> None:
     client = local(portal=Portal(Realm(), [CheckedTokens(answer)]), delivery_timeout=30)
     token = b64(b"user=alice\x01auth=Bearer t0ken\x01\x01")
     client.say(f"AUTH XOAUTH2 {token}")
-    assert codes(client.after(31)) == ["454 4.7.0"]
+    assert codes(client.after(30) + client.after(1)) == ["454 4.7.0"]
     assert len(cancelled) == 1
+
+
+def test_a_peer_that_fails_too_often_waits_before_it_is_even_listened_to() -> None:
+    """Who hangs up before the late refusal, and begins anew, gains nothing; others are served at once."""
+    factory = server(portal=portal())
+    for _ in range(FREE + 2):
+        client = Client(factory, LOCAL)
+        client.say("LHLO c", f"AUTH PLAIN {BAD}")
+        client.lose()
+    client = Client(factory, LOCAL)
+    client.say("LHLO c")
+    assert client.say(f"AUTH PLAIN {GOOD}") == []
+    assert client.after(0.9) == []
+    assert codes(client.after(0.1)) == ["235 2.7.0"]
+    other = Client(factory, IPv4Address("TCP", "192.0.2.1", 9))
+    other.say("LHLO c")
+    assert codes(other.say("AUTH CRAM-MD5")) == ["334"]
+    # It is forgotten in time.
+    factory.reactor.advance(MEMORY)
+    client = Client(factory, LOCAL)
+    client.say("LHLO c")
+    assert codes(client.say(f"AUTH PLAIN {GOOD}")) == ["235 2.7.0"]
+
+
+def test_what_is_remembered_of_failures_is_bounded() -> None:
+    """And a whole network of IPv6 is one peer."""
+    failures = Failures(Clock())
+    for number in range(MOST_PEERS + 10):
+        failures.add(IPv4Address("TCP", str(ip_address(0x0A000000 + number)), 1))
+    assert len(failures._known) == MOST_PEERS
+    for number in range(FREE + 100):
+        failures.add(IPv6Address("TCP", f"2001:db8::{number:x}", 1))
+    assert failures.too_many(IPv6Address("TCP", "2001:db8::ffff", 1)) == MOST_COUNTED
+    assert failures.too_many(IPv6Address("TCP", "2001:db8:0:1::1", 1)) == 0
+
+
+def test_an_avatar_that_is_none_is_given_back(logged: LoggedErrors) -> None:
+    """Its realm has opened something for it."""
+    given_back: list[None] = []
+    client = local(portal=portal(Realm(given=(None, None, lambda: given_back.append(None)))))
+    client.say(f"AUTH PLAIN {GOOD}")
+    client.after(1)
+    assert len(given_back) == 1
+    assert len(logged.take()) == 1
 
 
 # The avatar

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from socket import AF_INET
 from typing import Any
 
 import pytest
@@ -12,8 +11,10 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.testing import StringTransport
 
 from lmtp_twisted import PermanentFailure, Settings, TemporaryFailure
+from lmtp_twisted.session import Link
 from lmtp_twisted.testing import RecordingObserver, ScriptedDeliveries
 from lmtp_twisted.trust import Trust, ip_of
+from lmtp_twisted.wire.proxy import ProxyHeader, UnixEnd
 
 PEER = IPv4Address("TCP", "192.0.2.7", 4711)
 
@@ -209,20 +210,25 @@ def test_a_client_whose_address_is_not_known_has_none_of_the_one_before() -> Non
     assert codes(client.say("XCLIENT ADDR=192.0.2.8")) == ["550 5.7.0"]
 
 
-def test_a_proxy_that_claims_a_unix_socket_is_not_one() -> None:
-    """``unix`` is trusted for those sockets that are this server's own."""
-
-    class Proxied(StringTransport):
-        class socket:
-            family = AF_INET
-
-            @staticmethod
-            def getpeername() -> tuple[str, int]:
-                return "127.0.0.1", 1
-
-    transport = Proxied(peerAddress=LOCAL)
-    assert not server(trusted=["unix"]).new_session(transport).is_trusted
-    assert server(trusted=["unix"]).new_session(StringTransport(peerAddress=LOCAL)).is_trusted
+@pytest.mark.parametrize(
+    ("header", "is_trusted", "link"),
+    [
+        (None, True, Link.UNIX),
+        # The proxy itself, as for a health check.
+        (ProxyHeader(1, is_of_proxy=True), True, Link.UNIX),
+        # Somebody whom it does not name: the address is the proxy's, and its rights are not that one's.
+        (ProxyHeader(1), False, Link.NETWORK),
+        # One of a socket of the proxy's, whose mode is not that of ours.
+        (ProxyHeader(1, UnixEnd(None), UnixEnd(None)), False, Link.UNIX),
+    ],
+)
+def test_who_comes_through_a_proxy_has_not_the_proxys_rights(header: Any, is_trusted: bool, link: Link) -> None:
+    """``unix`` is trusted for those who come to our own socket."""
+    transport = StringTransport(peerAddress=LOCAL)
+    if header is not None:
+        transport.proxyHeader = header  # type: ignore[attr-defined]
+    session = server(trusted=["unix"]).new_session(transport)
+    assert (session.is_trusted, session.link) == (is_trusted, link)
 
 
 def test_before_lhlo_it_is_taken_too() -> None:

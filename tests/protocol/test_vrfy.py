@@ -156,12 +156,13 @@ def test_behind_a_router_the_backend_of_that_recipient_is_asked() -> None:
     assert [name for name, _ in other.calls] == ["getDelivery", "aborted"]
 
 
-def test_behind_a_policy_the_backend_is_asked() -> None:
-    """What a policy has to say it says at RCPT."""
-    client = greeted(Verifying("yes"), policy=ScriptedDeliveries())
-    assert client.say("VRFY <a@example.org>") == ["250 2.1.5 yes"]
-    client = greeted(ScriptedDeliveries(), policy=ScriptedDeliveries())
-    assert codes(client.say("VRFY <a@example.org>")) == ["252 2.1.5"]
+def test_behind_a_policy_both_are_asked() -> None:
+    """What a policy would refuse at RCPT is not for VRFY to tell: one that cannot say is 252."""
+    recipient = "VRFY <a@example.org>"
+    assert greeted(Verifying("yes"), policy=Verifying()).say(recipient) == ["250 2.1.5 yes"]
+    assert codes(greeted(Verifying("yes"), policy=Verifying(PermanentFailure("no"))).say(recipient)) == ["550 5.1.1"]
+    assert codes(greeted(Verifying("yes"), policy=ScriptedDeliveries()).say(recipient)) == ["252 2.1.5"]
+    assert codes(greeted(ScriptedDeliveries(), policy=Verifying()).say(recipient)) == ["252 2.1.5"]
 
 
 # HELP

@@ -122,7 +122,8 @@ def test_a_header_says_whose_connection_it_is(
     data: bytes, ends: tuple[InetEnd | UnixEnd | None, InetEnd | UnixEnd | None]
 ) -> None:
     """§2.1, §2.2."""
-    assert read_proxy_header(data) == ProxyHeader(len(data), *ends)
+    is_local = data.startswith(SIGNATURE + b"\x20")
+    assert read_proxy_header(data) == ProxyHeader(len(data), *ends, is_of_proxy=is_local)
 
 
 @pytest.mark.parametrize("data", [data for data, _ in GOOD.values()], ids=GOOD)
