@@ -66,6 +66,8 @@ def parser() -> argparse.ArgumentParser:
     """The options."""
     made = argparse.ArgumentParser(
         prog="python -m lmtp_twisted.conformance",
+        # All of the options before each message would hide what it says.
+        usage="%(prog)s [OPTION…] HOST:PORT|unix:PATH",
         description="Judge an LMTP server from outside, by RFC 2033 and what goes with it.",
         epilog="Exit status: 0 all passed or absent, 1 deviations, 2 usage, 3 no connection.",
         allow_abbrev=False,
@@ -83,9 +85,19 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--json", action="store_true", help="all of it as JSON")
     made.add_argument("--verbose", action="store_true", help="show the dialogue of what failed")
     mail = made.add_argument_group("mail")
-    mail.add_argument("--sender", type=_word, default="sender@example.net", metavar="ADDRESS", help="of all messages")
     mail.add_argument(
-        "--recipient", action="append", type=_word, metavar="ADDRESS", help="that the server takes mail for; three best"
+        "--sender",
+        type=_word,
+        default="sender@example.net",
+        metavar="ADDRESS",
+        help="of all messages [sender@example.net]",
+    )
+    mail.add_argument(
+        "--recipient",
+        action="append",
+        type=_word,
+        metavar="ADDRESS",
+        help="that the server takes mail for; three best [alice, bob, carol@example.org]",
     )
     mail.add_argument("--unknown-recipient", type=_word, metavar="ADDRESS", help="that it refuses at RCPT")
     mail.add_argument("--client-name", type=_word, default="judge.example.net", metavar="NAME", help="for LHLO")

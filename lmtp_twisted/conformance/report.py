@@ -37,14 +37,22 @@ def row(result: Result, width: int, *, with_dialogue: bool = False) -> str:
 
 
 def summary(run: Run) -> str:
-    """The last line."""
+    """What stands at the end."""
     if run.trouble:
-        return f"No session could be begun: {run.trouble}"
+        return (
+            f"No session could be begun: {run.trouble}\n"
+            "Is it LMTP that is spoken there, and in the clear? See --tls, --starttls, --proxy and --authenticate."
+        )
     counts = Counter(result.verdict for result in run.results)
     words = f"{counts[Verdict.PASSED]} passed, {counts[Verdict.FAILED]} failed, {counts[Verdict.ABSENT]} absent"
     failed = Counter(result.level for result in run.results if result.verdict is Verdict.FAILED)
     if failed:
         words += f" (failed: {', '.join(f'{failed[level]} {level}' for level in sorted(failed))})"
+    if run.refusal and failed:
+        words += (
+            f"\nIt refused {run.refusal}\n"
+            "So much of that may be no fault of its own: --sender, --recipient and --authenticate tell what it takes."
+        )
     return words
 
 
@@ -55,6 +63,7 @@ def as_json(run: Run, settings: Settings) -> str:
         "greeting": run.server.greeting,
         "capabilities": {name: list(words) for name, words in run.server.capabilities.items()},
         "trouble": run.trouble,
+        "refusal": run.refusal,
         "summary": dict(Counter(result.verdict.value for result in run.results)),
         "rows": [
             {

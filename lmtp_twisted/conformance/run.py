@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 
-from lmtp_twisted.conformance.connection import Unexpected
+from lmtp_twisted.conformance.connection import Connection, Unexpected
 from lmtp_twisted.conformance.judge import judge
 from lmtp_twisted.conformance.needs import what_is_missing
 from lmtp_twisted.conformance.result import Result, Verdict, absent
@@ -63,12 +63,14 @@ class Run:
     """
     :ivar server: what it said of itself.
     :ivar trouble: why no session could be begun at all; empty where one could.
+    :ivar refusal: which of the user's addresses the server does not take, and what it says; empty where it takes all.
     :ivar results: one for each scenario that was chosen.
     """
 
     server: Server
     trouble: str
     results: tuple[Result, ...]
+    refusal: str = ""
 
     @property
     def has_deviations(self) -> bool:
@@ -85,11 +87,12 @@ def run(
     """
     Play all scenarios that are chosen.
 
-    :param tell: is called with each result as soon as it and those before it are there.
+    :param tell: is called with each result as soon as it and those before it are there; not at all where no session
+        could be begun.
     :raises NoServer: where nobody is there.
     """
     deadline = time.monotonic() + choice.limit
-    server, trouble = _first_look(settings)
+    server, trouble, refusal = _first_look(settings)
 
     def result_of(scenario: Scenario) -> Result:
         if trouble:
@@ -108,23 +111,39 @@ def run(
         try:
             for result in pool.map(result_of, choice.of(scenarios)):
                 results.append(result)
-                tell(result)
+                if not trouble:
+                    tell(result)
         finally:
             # Whoever interrupts it does not wait for what has not begun.
             pool.shutdown(wait=False, cancel_futures=True)
-    return Run(server, trouble, tuple(results))
+    return Run(server, trouble, tuple(results), refusal)
 
 
-def _first_look(settings: Settings) -> tuple[Server, str]:
+def _first_look(settings: Settings) -> tuple[Server, str, str]:
     try:
         connection = connect(settings)
     except OSError as error:
         raise NoServer(f"no connection to {settings.target}: {error}")
     try:
         server = begin(connection, settings, "session")
-        connection.send(b"QUIT\r\n")
-        return server, ""
+        return server, "", _refusal(connection, settings)
     except Unexpected as error:
-        return Server("", {}), str(error)
+        return Server("", {}), str(error), ""
     finally:
         connection.close()
+
+
+def _refusal(connection: Connection, settings: Settings) -> str:
+    """Most scenarios need these addresses: a server that refuses them fails for no fault of its own."""
+    lines = [f"MAIL FROM:<{settings.sender}>", *(f"RCPT TO:<{address}>" for address in settings.recipients)]
+    try:
+        for line in lines:
+            connection.send(line.encode("utf-8") + b"\r\n")
+            reply = connection.read_reply()
+            if reply.code != 250:
+                return f"{line}: {reply}"
+        connection.send(b"RSET\r\nQUIT\r\n")
+    except Unexpected:
+        # That is for the scenarios to find.
+        pass
+    return ""

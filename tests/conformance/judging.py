@@ -22,7 +22,7 @@ LITTLE_PATIENCE = 0.3
 def judge_small(
     session: type[Session] = Session,
     *only: str,
-    level: Level = Level.MUST,
+    level: Level = Level.SHOULD,
     patience: float = PATIENCE,
     context: Any = None,
     every_split: bool = False,

@@ -22,9 +22,9 @@ from lmtp_twisted.conformance.splits import judge_splits
 
 def test_a_server_that_is_right_is_not_accused() -> None:
     """Nor is it passed by leaving things out: it has most of what there is."""
-    done = judge_small()
+    done = judge_small(level=Level.MUST)
     assert failed(done) == {}
-    assert sum(result.verdict is Verdict.PASSED for result in done.results) > 140
+    assert sum(result.verdict is Verdict.PASSED for result in done.results) > 120
 
 
 class OneReplyForAll(Session):
