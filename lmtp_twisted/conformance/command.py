@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         # All of the options before each message would hide what it says.
         usage="%(prog)s [OPTION…] HOST:PORT|unix:PATH",
         description="Judge an LMTP server from outside, by RFC 2033 and what goes with it.",
-        epilog="Exit status: 0 all passed or absent, 1 deviations, 2 usage, 3 no connection.",
+        epilog="Exit status: 0 all passed or absent, 1 deviations or no session, 2 usage, 3 no connection.",
         allow_abbrev=False,
     )
     made.add_argument("target", type=_target, nargs="?", metavar="HOST:PORT|unix:PATH", help="the server")
