@@ -17,10 +17,13 @@ from twisted.internet._newtls import ConnectionMixin, ServerMixin
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IAddress
 from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
 
 from lmtp_twisted import LMTPFactory
+
+PEER = IPv4Address("TCP", "192.0.2.7", 40000)
 
 _CA = trustme.CA()
 _ISSUED = _CA.issue_cert("mx.example.org")
@@ -58,11 +61,13 @@ class MemoryTransport(ConnectionMixin, ServerMixin, FileDescriptor):  # type: ig
     :param protocol: the server's.
     :param clock: for what the reactor would do in its next turn.
     :param buffer_size: octets of output beyond which the protocol is paused.
+    :param peer: the address of the client.
     :ivar out: what has left and was not read yet.
     :ivar is_reading: whether it takes octets.
     """
 
-    def __init__(self, protocol: Any, clock: Any, buffer_size: int) -> None:
+    def __init__(self, protocol: Any, clock: Any, buffer_size: int, peer: IAddress) -> None:
+        self._peer = peer
         self.readiness = _Readiness()
         super().__init__(self.readiness)  # type: ignore[arg-type]  # as much of it as is needed
         self.protocol = protocol
@@ -113,7 +118,7 @@ class MemoryTransport(ConnectionMixin, ServerMixin, FileDescriptor):  # type: ig
         self.protocol.connectionLost(reason)
 
     def getPeer(self) -> Any:
-        return IPv4Address("TCP", "192.0.2.7", 40000)
+        return self._peer
 
     def getHost(self) -> Any:
         return IPv4Address("TCP", "192.0.2.1", 24)
@@ -125,14 +130,15 @@ class MemoryClient:
 
     :param factory: the server.
     :param buffer_size: octets of output beyond which the server has to wait for the client to read.
+    :param peer: where the client comes from.
     :ivar replies: all lines that were read so far.
     :ivar reads: whether the client reads what comes.
     """
 
-    def __init__(self, factory: LMTPFactory, buffer_size: int) -> None:
+    def __init__(self, factory: LMTPFactory, buffer_size: int, peer: IAddress = PEER) -> None:
         self._clock: Any = factory.reactor
         self.protocol = factory.buildProtocol(None)
-        self.transport = MemoryTransport(self.protocol, self._clock, buffer_size)
+        self.transport = MemoryTransport(self.protocol, self._clock, buffer_size, peer)
         self.replies: list[str] = []
         self.reads = True
         # Segments under way to the server.

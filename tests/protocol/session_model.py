@@ -288,7 +288,10 @@ class Application:
         self.deliveries.validateTo = lambda recipient: self._give(verdicts[str(recipient)[0]][0])  # type: ignore[method-assign]
 
     def _give(self, verdict: str) -> Any:
-        value = VERDICTS[verdict][0]
+        return self.give(VERDICTS[verdict][0])
+
+    def give(self, value: Any) -> Any:
+        """Answer with a value or an exception, at once or later."""
         if self._random.random() < 0.5:
             self.waiting.append((Deferred(), value))
             return self.waiting[-1][0]
