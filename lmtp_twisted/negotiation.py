@@ -146,9 +146,12 @@ class Negotiator(Receiver):
         return self._exchange is not None or self._pending_refusal is not None
 
     def _refuse_long_response(self) -> None:
+        has_failed = self._pending_refusal is not None
         self._end_exchange()
         self.factory.limit_reached(self.session, Limit.LINE_LENGTH)
         self._bad(replies.AUTH_LINE_TOO_LONG)
+        if has_failed:
+            self._end_after_failures()
 
     def _log_in(self, credentials: Credentials) -> None:
         """Ask the portal."""
@@ -229,7 +232,11 @@ class Negotiator(Receiver):
 
     def _say_refusal(self, reply: Reply) -> None:
         self.send(reply.encoded)
-        if self._auth_failures >= self.factory.settings.max_auth_failures:
+        self._end_after_failures()
+
+    def _end_after_failures(self) -> None:
+        """There are only so many."""
+        if self._auth_failures >= self.factory.settings.max_auth_failures and not self._is_closed:
             self._end_for(Limit.AUTH_FAILURES)
 
     def count_unauthenticated(self, handler: Callable[[Any, bytes], None], argument: bytes) -> None:

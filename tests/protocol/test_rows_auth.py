@@ -205,6 +205,25 @@ def test_the_answer_to_a_refusal_of_xoauth2_is_a_line_like_any_other() -> None:
     assert client.is_closed
 
 
+@pytest.mark.parametrize("length", [12_288, 100_000])
+def test_an_answer_to_the_last_refusal_of_xoauth2_that_is_too_long_ends_the_session_as_well(length: int) -> None:
+    """Guesses are counted when they are made: how a client takes the refusal gives it no more of them."""
+    observer = RecordingObserver()
+    client = local(max_auth_failures=2, observers=[observer])
+    fail_xoauth2(client)
+    client.after(1)
+    assert codes(client.say("A" * length)) == ["500 5.5.6"]
+    fail_xoauth2(client)
+    client.after(2)
+    assert codes(client.say("A" * length, "NOOP")) == ["500 5.5.6", "421 4.7.0"]
+    assert [event.limit for event in observer.events][-1] is Limit.AUTH_FAILURES
+    assert client.is_closed
+    client = local(max_auth_failures=1, max_bad_commands=1, observers=[observer])
+    fail_xoauth2(client)
+    client.after(1)
+    assert codes(client.say("A" * length)) == ["500 5.5.6", "421 4.7.0"]
+
+
 def test_external_needs_a_certificate() -> None:
     """RFC 4422 appendix A; with one it is tested over TLS."""
     assert codes(local().say("AUTH EXTERNAL =")) == ["504 5.5.4"]
