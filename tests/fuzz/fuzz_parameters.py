@@ -41,7 +41,7 @@ def parameters(data: bytes) -> None:
     if text is not None:
         check_text(text)
         assert data.isascii()
-        assert decode_xtext(_xtext(text)) == text
+        assert decode_xtext(xtext(text)) == text
 
 
 def check_parameters(parsed: MailParameters | RcptParameters) -> None:
@@ -86,8 +86,8 @@ def _mail(parsed: MailParameters) -> bytes:
         "SIZE": None if parsed.size is None else b"%d" % parsed.size,
         "BODY": None if parsed.body is None else parsed.body.value.encode(),
         "RET": None if parsed.ret is None else parsed.ret.value.encode(),
-        "ENVID": None if parsed.envid is None else _xtext(parsed.envid),
-        "AUTH": None if parsed.auth is None else _xtext(parsed.auth) or b"<>",
+        "ENVID": None if parsed.envid is None else xtext(parsed.envid),
+        "AUTH": None if parsed.auth is None else xtext(parsed.auth) or b"<>",
         "MT-PRIORITY": None if parsed.mt_priority is None else b"%d" % parsed.mt_priority,
         "SMTPUTF8": b"" if parsed.smtputf8 else None,
         "REQUIRETLS": b"" if parsed.requiretls else None,
@@ -101,7 +101,7 @@ def _rcpt(parsed: RcptParameters) -> bytes:
     written = {"NOTIFY": ",".join(filter(None, names)).encode() or None}
     if orcpt is not None:
         unicode = orcpt.type.lower() == "utf-8"
-        address = "".join(_unitext(c) for c in orcpt.address).encode() if unicode else _xtext(orcpt.address)
+        address = "".join(_unitext(c) for c in orcpt.address).encode() if unicode else xtext(orcpt.address)
         written["ORCPT"] = orcpt.type.encode() + b";" + address
     return _joined(written)
 
@@ -111,7 +111,8 @@ def _joined(written: dict[str, bytes | None]) -> bytes:
     return b" ".join(name + (b"=" + value if value else b"") for name, value in given.items())
 
 
-def _xtext(text: str) -> bytes:
+def xtext(text: str) -> bytes:
+    """As a client writes it."""
     return b"".join(
         bytes((octet,)) if 33 <= octet <= 126 and octet not in b"+=" else b"+%02X" % octet for octet in text.encode()
     )

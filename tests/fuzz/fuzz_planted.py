@@ -12,8 +12,9 @@ from unittest import mock
 import fuzz_content
 import fuzz_replies
 
-from lmtp_twisted import protocol
-from lmtp_twisted.wire import addresses, commands, parameters
+from lmtp_twisted import receiving
+from lmtp_twisted.extensions import auth
+from lmtp_twisted.wire import addresses, attributes, commands, parameters, proxy
 from lmtp_twisted.wire.content import ChunkDecoder, DataDecoder
 
 
@@ -50,7 +51,12 @@ PLANTED: Mapping[str, tuple[ModuleType, str, Any]] = {
     "chunks": (fuzz_content, "ChunkDecoder", CountsSegments),
     # What Python can print is not what a reply can hold.
     "replies": (fuzz_replies, "printable", lambda text, limit=510: text[:limit]),
-    "session": (protocol, "DataDecoder", HoldsNothingBack),
+    # Whatever stands where an address belongs.
+    "attributes": (attributes, "_CHECKS", {}),
+    "proxy": (proxy, "_ADDRESSES", dict.fromkeys((b"TCP4", b"TCP6"), re.compile(rb" (\S+) (\S+) (\d+) (\d+)"))),
+    # Python's decoder has its own words for what is no base64.
+    "auth": (auth, "_BASE64", re.compile(rb"[A-Za-z0-9+/=]*")),
+    "session": (receiving, "DataDecoder", HoldsNothingBack),
 }
 
 

@@ -6,15 +6,31 @@ import re
 from typing import Any
 
 from fuzz_content import cuts
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet.address import UNIXAddress
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+from zope.interface import implementer
 
 from lmtp_twisted import LMTPFactory, PermanentFailure, Settings
-from lmtp_twisted.flow import AHEAD
+from lmtp_twisted.flow import AHEAD, Hold
 from lmtp_twisted.testing import Conversation, FakeReactor, ScriptedDeliveries, fake_spool
 
 _NO = PermanentFailure("no")
 _REPLY_ID = re.compile(r"\b[0-9a-z]{14}(?=\.\d+\.\d+\b)")
+# Of CRAM-MD5: it begins with "<" and a digit.
+_CHALLENGE = re.compile(r"334 PD[A-Za-z0-9+/=]{60,}")
+_PASSWORD = b"secret"
 _LINE = re.compile(r"[2345][0-9]{2}[ -][ -~]{0,506}")
+
+
+@implementer(IRealm)
+class _Realm:
+    """Whose users all have deliveries that take everything."""
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+        """See the interface."""
+        return interfaces[0], ScriptedDeliveries(), lambda: None
 
 
 class _Errors(list[Any]):
@@ -42,15 +58,28 @@ def _played(segments: list[bytes]) -> tuple[list[str], list[bytes], bool]:
     reactor, deliveries = FakeReactor(), ScriptedDeliveries({"b@x": _NO}, recipients={"no@x": _NO})
     factory = LMTPFactory(
         deliveries,
-        settings=Settings(hostname="mx.example", size_limit=200, max_recipients=3, max_bad_commands=5, drain_factor=2),
+        portal=Portal(_Realm(), [InMemoryUsernamePasswordDatabaseDontUse(alice=_PASSWORD)]),
+        settings=Settings(
+            hostname="mx.example",
+            size_limit=200,
+            max_recipients=3,
+            max_bad_commands=5,
+            max_auth_failures=2,
+            drain_factor=2,
+            trusted=["unix", "192.0.2.0/24"],
+        ),
         reactor=reactor,
         spool=fake_spool(reactor, threshold=50),
     )
-    client = Conversation(factory)
+    client = Conversation(factory, UNIXAddress(b"/run/lmtp"))
     lines = list(client.greeting)
     for segment in segments:
         lines += client.send(segment)
         assert len(client.protocol._input) <= AHEAD + len(segment)
+        # Whoever fails to log in is answered late, and what was said meanwhile after that.
+        while Hold.PENALTY in client.protocol._holds and not client.is_closed:
+            reactor.advance(1)
+            lines += client.read()
     for line in lines:
         assert _LINE.fullmatch(line), line
     closed = client.is_closed
@@ -58,4 +87,4 @@ def _played(segments: list[bytes]) -> tuple[list[str], list[bytes], bool]:
     client.lose()
     assert reactor.getDelayedCalls() == []
     assert factory.spool.used == 0
-    return [_REPLY_ID.sub("ID", line) for line in lines], contents, closed
+    return [_CHALLENGE.sub("334 CHALLENGE", _REPLY_ID.sub("ID", line)) for line in lines], contents, closed

@@ -28,6 +28,9 @@ RUNS = {
     "content": 3_000,
     "chunks": 20_000,
     "replies": 1_000,
+    "attributes": 10_000,
+    "proxy": 3_000,
+    "auth": 10_000,
     "session": 300,
 }
 #: Seconds that a run may take on the busiest machine.

@@ -114,6 +114,12 @@ class NegotiatedSession(WholeSession):
         self._say([] if self.model.user else login if self.model.hello else [Command("hello", "c"), *login])
         self.send_a_message(names, [content] if len(names) > 1 else [], content)
 
+    @precondition(lambda self: self._may_speak() and self.model.user is not None and self.model.may_start_tls)
+    @rule()
+    def ask_for_tls_as_a_user(self) -> None:
+        """Who is nobody any more afterwards."""
+        self.ask_for_tls(b"", False)
+
     @precondition(WholeSession._may_speak)
     @rule(client=st.sampled_from(CLIENTS))
     def speak_for(self, client: Any) -> None:
@@ -170,8 +176,11 @@ class NegotiatedSession(WholeSession):
         for place in range(before, self.answered):
             assert self.reactor.seconds() >= self.model.not_before.get(place, 0)
 
+    def _chance_of_loss(self) -> float:
+        return 0.5 if self.client.protocol._slowed or self.model.exchange else super()._chance_of_loss()
+
     def _goes_on(self) -> bool:
-        if self.client.protocol._slowed is None:
+        if self.client.protocol._slowed is None or self.client.transport.disconnected:
             return super()._goes_on()
         self.the_penalty_is_over()
         return True
@@ -190,7 +199,6 @@ class NegotiatedSession(WholeSession):
     def _nothing_is_left(self) -> None:
         super()._nothing_is_left()
         assert self.application.given == 0
-        assert not any(isinstance(value, bytes) and value in self.model.secrets for value in vars(self.client.protocol))
         self._has_no_secret(repr(self._observer.events))
 
     def teardown(self) -> None:

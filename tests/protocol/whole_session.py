@@ -260,6 +260,9 @@ class WholeSession(RuleBasedStateMachine):
         assert codes == self.model.expected[self.answered : self.answered + len(codes)]
         self.answered += len(codes)
 
+    def _chance_of_loss(self) -> float:
+        return 0.2
+
     def _goes_on(self) -> bool:
         """Something that holds the session back ends. Returns whether there was anything."""
         has_run = bool(self.pool.run())
@@ -287,7 +290,7 @@ class WholeSession(RuleBasedStateMachine):
         """The session is brought to its end, or lost where it is."""
         try:
             if hasattr(self, "client"):
-                if self.random.random() < 0.8:
+                if self.random.random() >= self._chance_of_loss():
                     self._all_is_said()
                 self.client.lose()
                 while self._goes_on():
