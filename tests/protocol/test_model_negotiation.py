@@ -232,7 +232,8 @@ def _stay(self: Any, user: str | None, be: Any = Negotiator._be) -> None:
 
 
 def _tell(self: Any, credentials: Any, log_in: Any = Negotiator._log_in) -> None:
-    Logger().debug("{known}", known=vars(credentials.value))
+    value = credentials.value
+    Logger().debug("{said!r}", said=getattr(value, "password", None) or getattr(value, "token", None))
     log_in(self, credentials)
 
 
