@@ -229,8 +229,8 @@ class NegotiatedModel(Model):
         return line + b"\r\n"
 
     def say_bare_answer(self, line: bytes) -> bytes:
-        """An answer that ends in a bare LF."""
-        self._answer_bad(500)
+        """An answer that ends in a bare LF: the session is over."""
+        self.expected.append(500)
         self.closed = True
         return line + b"\n"
 
