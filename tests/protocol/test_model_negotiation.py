@@ -17,21 +17,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 from logins import LOCAL
 from memory_tcp import PEER
+from negotiation_application import NegotiatedApplication
 from negotiation_model import (
     CLIENTS,
     DELAY,
-    GOOD_LOGIN,
-    GUESS,
-    LOGIN_LINES,
     LOGINS,
     MOST_FAILURES,
     MOST_UNAUTHENTICATED,
-    NEGOTIATION,
     PASSWORD,
     WRONG,
-    NegotiatedApplication,
     NegotiatedModel,
 )
+from negotiation_moves import GOOD_LOGIN, GUESS, LOGIN_LINES, NEGOTIATION
 from session_model import NAMES, Command
 from twisted.internet.interfaces import IAddress
 from twisted.logger import LogEvent, Logger, eventAsText, globalLogPublisher
