@@ -16,6 +16,7 @@ from lmtp_twisted import receiving
 from lmtp_twisted.extensions import auth
 from lmtp_twisted.wire import addresses, attributes, commands, parameters, proxy
 from lmtp_twisted.wire.content import ChunkDecoder, DataDecoder
+from lmtp_twisted.wire.proxy import ProxyHeader
 
 
 class HoldsNothingBack(DataDecoder):
@@ -53,7 +54,8 @@ PLANTED: Mapping[str, tuple[ModuleType, str, Any]] = {
     "replies": (fuzz_replies, "printable", lambda text, limit=510: text[:limit]),
     # Whatever stands where an address belongs.
     "attributes": (attributes, "_CHECKS", {}),
-    "proxy": (proxy, "_ADDRESSES", dict.fromkeys((b"TCP4", b"TCP6"), re.compile(rb" (\S+) (\S+) (\d+) (\d+)"))),
+    # The two ends are mistaken for each other.
+    "proxy": (proxy, "ProxyHeader", lambda length, source=None, other=None: ProxyHeader(length, other, source)),
     # Python's decoder has its own words for what is no base64.
     "auth": (auth, "_BASE64", re.compile(rb"[A-Za-z0-9+/=]*")),
     "session": (receiving, "DataDecoder", HoldsNothingBack),
