@@ -22,6 +22,8 @@ from lmtp_twisted.wire.commands import (
 )
 from lmtp_twisted.wire.parameters import parse_mail_parameters, parse_rcpt_parameters
 
+_OF_A_MESSAGE = {b"LHLO", b"MAIL", b"RCPT", b"DATA", b"BDAT", b"RSET", b"NOOP", b"QUIT"}
+
 
 def commands(data: bytes) -> None:
     """Any octets as a line, and what stands behind its verb as each argument that has a grammar."""
@@ -37,9 +39,9 @@ def commands(data: bytes) -> None:
         try:
             assert read_line(line) == (verb, argument_read)
         except NotRemembered:
-            assert verb == b"AUTH"
+            assert verb not in _OF_A_MESSAGE
         else:
-            assert verb != b"AUTH"
+            assert verb in _OF_A_MESSAGE or not line.endswith(b"\r") or len(line) >= BASE_LINE_LIMIT
     _envelope(argument)
     name = parsed_or_refused(parse_lhlo, argument)
     if name is not None:

@@ -30,7 +30,7 @@ LOGINS: dict[bytes, tuple[Any, int]] = {
 BROKEN = b"broken"
 
 _NEED_AUTH = {b"MAIL", b"RCPT", b"DATA", b"BDAT", b"VRFY"}
-_COUNTED = _NEED_AUTH | {b"XFORWARD", b"RSET", b"NOOP", b"EXPN", b"HELP", b"EHLO", b"HELO"}
+_NOT_COUNTED = {b"LHLO", b"STARTTLS", b"AUTH", b"XCLIENT", b"QUIT"}
 _SHOW_PASSWORD = (b"PLAIN", b"LOGIN", b"XOAUTH2")
 
 
@@ -83,6 +83,7 @@ class NegotiatedModel(Model):
     :ivar is_required: whether mail is taken from those who authenticated only.
     :ivar is_trusted: whether the peer may speak for others.
     :ivar user: who has authenticated.
+    :ivar claimed: who has, as XCLIENT says.
     :ivar has_avatar: whether the deliveries are the user's own.
     :ivar exchange: within one (RFC 4954 §4): the mechanism, and what the client has answered so far. The client's next
         line is an answer to a challenge.
@@ -100,6 +101,7 @@ class NegotiatedModel(Model):
     is_required: bool = False
     is_trusted: bool = False
     user: str | None = None
+    claimed: str | None = None
     has_avatar: bool = False
     exchange: tuple[bytes, list[bytes]] | None = None
     failures: int = 0
@@ -121,7 +123,7 @@ class NegotiatedModel(Model):
         if self._is_locked:
             line = self._line_of(command)
             verb = line.partition(b" ")[0].upper()
-            if verb in _COUNTED and len(line) + 2 <= 512:
+            if verb not in _NOT_COUNTED and len(line) + 2 <= 512:
                 octets = self._copy().say_unlocked(command)
                 self.unauthenticated += 1
                 if self.unauthenticated > MOST_UNAUTHENTICATED:
@@ -162,7 +164,7 @@ class NegotiatedModel(Model):
         had_tls = self.has_tls
         octets = super().say_starttls(argument)
         if self.has_tls and not had_tls:
-            self.user, self.has_avatar = None, False
+            self.user, self.claimed, self.has_avatar = None, None, False
         return octets
 
     def _complete(self, content: bytes, failed: bool) -> None:
@@ -210,7 +212,7 @@ class NegotiatedModel(Model):
                 self._end_after_failures()
         elif self.exchange[0] == b"REFUSED":
             self.exchange = None
-            self._say_refusal()
+            self._say_refusal(535)
         elif line == b"*":
             self.exchange = None
             self._answer_bad(501)
@@ -254,8 +256,8 @@ class NegotiatedModel(Model):
             self._check(said[0], octets)
         elif mechanism == b"PLAIN":
             authorization, user, password = octets.split(b"\0") if octets.count(b"\0") == 2 else (b"", b"", b"")
-            if user and authorization not in (b"", user):
-                self._refuse()
+            if user and password and authorization not in (b"", user):
+                self._refuse(535)
             else:
                 self._check(user, password)
         elif mechanism == b"XOAUTH2":
@@ -265,23 +267,22 @@ class NegotiatedModel(Model):
             self._answer_bad(501)
 
     def _check(self, user: bytes, password: bytes, has_reason: bool = False) -> None:
-        if user:
+        if user and password:
             self._log_in(user, password == PASSWORD, has_reason)
         else:
             self._answer_bad(501)
 
     def _log_in(self, user: bytes, is_right: bool, has_reason: bool = False) -> None:
         code = LOGINS[user][1] if is_right and user in LOGINS else 535
-        if code == 535:
-            self._refuse(has_reason)
-            return
-        self._answer(code)
         if code == 235:
+            self._answer(code)
             self.user, self.has_avatar = user.decode("ascii"), True
-        elif user == BROKEN:
+            return
+        if is_right and user == BROKEN:
             self.errors += 1
+        self._refuse(code, has_reason and code == 535)
 
-    def _refuse(self, has_reason: bool = False) -> None:
+    def _refuse(self, code: int, has_reason: bool = False) -> None:
         """Late; with XOAUTH2 there is a challenge first that says why."""
         self.failures += 1
         self.not_before[len(self.expected)] = self.now() + self.failures * DELAY
@@ -289,10 +290,10 @@ class NegotiatedModel(Model):
             self.exchange = b"REFUSED", []
             self.expected.append(334)
         else:
-            self._say_refusal()
+            self._say_refusal(code)
 
-    def _say_refusal(self) -> None:
-        self.expected.append(535)
+    def _say_refusal(self, code: int) -> None:
+        self.expected.append(code)
         self._end_after_failures()
 
     def _end_after_failures(self) -> None:
@@ -309,7 +310,9 @@ class NegotiatedModel(Model):
             if client.trust is not None:
                 self.is_trusted = client.trust
             if client.login is not None:
-                self.user, self.has_avatar = client.login or None, False
+                self.claimed = client.login or None
+            # Who authenticated before is the proxy.
+            self.user, self.has_avatar = self.claimed, False
         return b"XCLIENT %b\r\n" % client.attributes
 
     def say_xforward(self, argument: tuple[bytes, bool]) -> bytes:

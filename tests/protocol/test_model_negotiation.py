@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64decode
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -147,7 +148,7 @@ class NegotiatedSession(WholeSession):
         """Which ends the session."""
         self._say([Command("bare_answer", line)])
 
-    @precondition(lambda self: self.client.protocol._slowed is not None)
+    @precondition(lambda self: self.client.protocol._penalty is not None)
     @rule()
     def the_penalty_is_over(self) -> None:
         """Time passes."""
@@ -174,10 +175,10 @@ class NegotiatedSession(WholeSession):
             assert self.reactor.seconds() >= self.model.not_before.get(place, 0)
 
     def _chance_of_loss(self) -> float:
-        return 0.5 if self.client.protocol._slowed or self.model.exchange else super()._chance_of_loss()
+        return 0.5 if self.client.protocol._penalty or self.model.exchange else super()._chance_of_loss()
 
     def _goes_on(self) -> bool:
-        if self.client.protocol._slowed is None or self.client.transport.disconnected:
+        if self.client.protocol._penalty is None or self.client.transport.disconnected:
             return super()._goes_on()
         self.the_penalty_is_over()
         return True
@@ -213,14 +214,12 @@ def test_no_reply_is_lost_and_no_secret_is_seen_whatever_is_negotiated(logged: L
     logged.take()
 
 
-def _refuse_at_once(self: Any, reply: Any, reason: bytes | None = None) -> None:
-    self._auth_failures += 1
-    self._end_penalty(reply, reason)
+def _refuse_at_once(self: Any, failures: int, then: Callable[[], None]) -> None:
+    then()
 
 
-def _forget_the_reply(self: Any, reply: Any, reason: bytes | None) -> None:
-    self._slowed = None
-    self.release(Hold.PENALTY)
+def _forget_the_reply(self: Any, failures: int, then: Callable[[], None], penalise: Any = Negotiator._penalise) -> None:
+    penalise(self, failures, lambda: None)
 
 
 def _stay(self: Any, user: str | None, be: Any = Negotiator._be) -> None:
@@ -245,9 +244,9 @@ def _run_when_held(self: Any, reason: Hold, hold: Any = HeldLineReceiver.hold) -
         # A line of an exchange runs as a command.
         (LMTPProtocol, "divert_lines", lambda self, taker: None),
         # Guesses cost nothing.
-        (Negotiator, "_refuse_login", _refuse_at_once),
+        (Negotiator, "_penalise", _refuse_at_once),
         # The refusal is never said.
-        (Negotiator, "_end_penalty", _forget_the_reply),
+        (Negotiator, "_penalise", _forget_the_reply),
         # What is said meanwhile is answered first.
         (LMTPProtocol, "hold", _run_when_held),
         # As often as one likes.
