@@ -236,6 +236,13 @@ class LMTPFactory(ServerFactory):
             limit = Limit.SESSIONS_OF_PEER
         elif session.credentials is not None and not settings.lets_in(session.credentials):
             limit = Limit.PEER_CREDENTIALS
+            _log.warn(
+                "{id}: user {uid}, group {gid}, process {pid} may not connect",
+                id=session.id,
+                uid=session.credentials.uid,
+                gid=session.credentials.gid,
+                pid=session.credentials.pid,
+            )
         self._tell("sessionStarted", session)
         if self._is_draining:
             return replies.SHUTTING_DOWN

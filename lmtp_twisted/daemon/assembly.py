@@ -24,7 +24,7 @@ from twisted.python.util import runAsEffectiveUser
 
 from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.maildir.directories import MOST_OPEN
-from lmtp_twisted.daemon.certificate import CertificateFiles, ReloadedCertificate
+from lmtp_twisted.daemon.certificate import CertificateFiles, ClientCAError, ReloadedCertificate
 from lmtp_twisted.daemon.checkers import portal_of
 from lmtp_twisted.daemon.journal import Journal
 from lmtp_twisted.daemon.listening import (
@@ -50,6 +50,8 @@ T = TypeVar("T")
 
 _log = Logger(namespace="lmtp_twisted")
 
+# Endpoints that are no Unix sockets; what another package's are nobody knows.
+_OF_TCP = frozenset({"tcp", "tcp6", "ssl", "tls"})
 _PASSWORD = re.compile(r"(://[^/:@\s]*:)[^/\s]+@")
 _STDOUT = 1
 # A session is a connection, and perhaps a file that holds its message.
@@ -208,12 +210,17 @@ def _certificate(options: Options) -> ReloadedCertificate | None:
         return ReloadedCertificate(
             CertificateFiles(certificate, key or certificate, client_ca, bool(options["tls-require-client"]))
         )
+    except ClientCAError as error:
+        raise ValueError(f"--tls-client-ca: {error}")
     except ValueError as error:
         raise ValueError(f"--tls-certificate: {error}")
 
 
 def _portal(options: Options, backend: Any) -> Portal | None:
     if options["auth"]:
+        kinds = {description.partition(":")[0] for description in options["auth"]}
+        if "certificate" in kinds and options["tls-client-ca"] is None:
+            raise ValueError("--auth certificate needs --tls-client-ca")
         if "AUTH" in options.chosen_settings["disabled"]:
             raise ValueError("--auth and --disable AUTH: one of them only")
         return _as_later(options.parent, lambda: portal_of(options["auth"], backend))
@@ -231,6 +238,7 @@ def _endpoints(options: Options, reactor: Any, tls: Any) -> list[Any]:
     if number is not None:
         wanted.append((f"--port {number}", read_description(f"tcp:{number}:interface=127.0.0.1"), False))
     endpoints = []
+    named = [option for option in ("allow-uid", "allow-gid") if options[option]]
     with ExitStack() as tried:
         for option in ("listen", "listen-tls"):
             for text in options[option]:
@@ -238,6 +246,8 @@ def _endpoints(options: Options, reactor: Any, tls: Any) -> list[Any]:
                     wanted.append((f"--{option} {text}", read_description(text), option == "listen-tls"))
                 except ValueError as error:
                     raise ValueError(f"--{option} {text}: {error}")
+        if named and all(description.kind in _OF_TCP for _, description, _ in wanted):
+            raise ValueError(f"--{named[0]} is for Unix sockets, and there is none to listen on")
         for option, description, is_tls in wanted:
             try:
                 endpoint = make_endpoint(reactor, description)

@@ -22,6 +22,10 @@ from zope.interface import implementer
 _log = Logger(namespace="lmtp_twisted")
 
 
+class ClientCAError(ValueError):
+    """It is not the server's own certificate that will not do, but those of its clients' authorities."""
+
+
 @attrs.frozen
 class CertificateFiles:
     """
@@ -92,9 +96,14 @@ def _load(files: CertificateFiles) -> tuple[SSL.Context, tuple[object, ...]]:
         signature = files.signature()
         own, *chain = _certificates(files.certificate)
         key = _private_key(files.key)
-        trusted = None if files.client_ca is None else _wrapped(_certificates(files.client_ca))
     except OSError as error:
         raise ValueError(f"{error.filename}: {error.strerror}")
+    try:
+        trusted = None if files.client_ca is None else _wrapped(_certificates(files.client_ca))
+    except OSError as error:
+        raise ClientCAError(f"{error.filename}: {error.strerror}")
+    except ValueError as error:
+        raise ClientCAError(str(error))
     try:
         options = CertificateOptions(
             privateKey=key,

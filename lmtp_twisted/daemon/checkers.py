@@ -137,6 +137,10 @@ class _SecretsFile:
 
     def __init__(self, path: str) -> None:
         self._file = _Lines(path)
+        for number, line in enumerate(self._file.read(), 1):
+            if line and b":" not in line:
+                # Not the line itself: there is a password in it.
+                raise ValueError(f"{path}:{number}: not a user, a colon and a secret")
 
     def _secrets_of(self, user: bytes) -> list[bytes]:
         start = user + b":"

@@ -127,9 +127,10 @@ class Client:
         else:
             self._socket = socket.socket(socket.AF_UNIX)
             self._socket.settimeout(PATIENCE)
-            self._socket.connect(str(path))
         self._lines = self._socket.makefile("r", encoding="ascii", newline="\r\n")
         try:
+            if path is not None:
+                self._socket.connect(str(path))
             self.greeting = self.reply() if is_greeted else ""
         except OSError:
             self.close()

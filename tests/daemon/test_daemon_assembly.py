@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from certificates import CA, write_certificate
 from twisted.application.service import Application, MultiService
 from twisted.logger import ILogObserver
 from twisted.scripts.twistd import ServerOptions
@@ -335,7 +336,6 @@ def as_root() -> None:
         (["--auth", "file:"], "--auth file: a file is needed"),
         (["--auth", "tokens:nowhere"], "--auth tokens: nowhere: No such file or directory"),
         (["--auth", "tokens:"], "--auth tokens: a file is needed"),
-        (["--auth", "certificate:nowhere"], "--auth certificate: nowhere: No such file or directory"),
         (["--auth", "secrets:s3cret"], "--auth secrets: there is no such type, see --help-auth"),
         (["--auth", "memory:alice:s3cret:b"], "--auth memory: "),
         (["--auth", "anonymous"], "--auth anonymous: "),
@@ -345,6 +345,9 @@ def as_root() -> None:
         ),
         (["--auth", "memory:a:s3cret", "--disable", "AUTH"], "--auth and --disable AUTH: one of them only"),
         (["--auth-required"], "--auth-required needs --auth"),
+        (["--auth", "certificate:"], "--auth certificate needs --tls-client-ca"),
+        (["--allow-uid", "root"], "--allow-uid is for Unix sockets, and there is none to listen on"),
+        (["--allow-gid", "0", "--listen", "tcp:0"], "--allow-gid is for Unix sockets, and there is none to listen on"),
         (["--auth-insecure"], "--auth-insecure needs --auth"),
         (["--disable", "DIGEST-MD5"], "--disable: DIGEST-MD5 is not among "),
         (["--trust", "192.0.2.1/24"], "--trust: 192.0.2.1/24 has host bits set"),
@@ -375,10 +378,20 @@ def test_where_python_has_no_crypt_accounts_of_the_system_cannot_be_checked(monk
 def test_a_portal_is_made_of_all_checkers() -> None:
     """Each interface has its own."""
     Path("tokens").write_text("alice:t0ken\n")
-    factory = _made(
-        "--backend", "null:", "--auth", "memory:a:b", "--auth", "tokens:tokens", "--auth", "certificate:"
-    ).factory
-    assert len(factory.portal.checkers) == 4
+    write_certificate(Path())
+    Path("ca.pem").write_bytes(CA.cert_pem.bytes())
+    auth = ["--auth", "memory:a:b", "--auth", "tokens:tokens", "--auth", "certificate:"]
+    tls = ["--tls-certificate", "cert.pem", "--tls-key", "key.pem", "--tls-client-ca", "ca.pem"]
+    assert len(_made("--backend", "null:", *auth, *tls).factory.portal.checkers) == 4
+    names = ["--auth", "certificate:nowhere"]
+    assert _complaint("--backend", "null:", *names, *tls) == "--auth certificate: nowhere: No such file or directory"
+    Path("tokens").write_text("alice:t0ken\n\nbob s3cret\n")
+    wrong = _complaint("--backend", "null:", *auth, *tls)
+    assert wrong == "--auth tokens: tokens:3: not a user, a colon and a secret"
+    Path("ca.pem").write_text("nothing")
+    wrong = _complaint("--backend", "null:", *auth, *tls)
+    assert wrong.startswith("--tls-client-ca: ")
+    assert wrong.endswith("ca.pem holds no certificate in PEM")
 
 
 def test_names_and_numbers_of_users_will_do() -> None:
@@ -395,7 +408,7 @@ def test_names_and_numbers_of_users_will_do() -> None:
         "--trust",
         "::1",
     ]
-    settings = _made("--backend", "null:", *arguments).factory.settings
+    settings = _made("--backend", "null:", "--listen", "unix:s", *arguments).factory.settings
     assert (settings.allowed_uids, settings.allowed_gids) == ({0, 1234}, {0})
     assert settings.trusted.unix
     assert [str(network) for network in settings.trusted.networks] == ["::1/128"]

@@ -52,7 +52,7 @@ def directory(tmp_path: Path) -> Path:
     write_certificate(tmp_path)
     (tmp_path / "ca.pem").write_bytes(CA.cert_pem.bytes())
     (tmp_path / "passwords").write_text("alice:s3cret\n")
-    (tmp_path / "tokens").write_text("bob:t0ken\n\nmalformed\nempty:\n")
+    (tmp_path / "tokens").write_text("bob:t0ken\n\nempty:\n")
     return tmp_path
 
 
@@ -112,6 +112,7 @@ def test_a_unix_socket_needs_no_tls_and_loopback_only_where_it_is_said(directory
     plain = f"AUTH PLAIN {b64(chr(0) + 'alice' + chr(0) + 's3cret')}"
     with twistd(directory, "--listen", "unix:socket", "--port", "0", "--auth", "file:passwords") as server:
         port = server.port
+        server.until("listening on .*socket\n")
         with Client(path=directory / "socket") as client:
             client.say("LHLO c")
             assert client.say(plain).startswith("235 ")
@@ -222,6 +223,8 @@ def test_users_of_a_unix_socket_are_those_that_are_named(directory: Path, option
             assert secure.reply().startswith("220 " if lets_in else "554 5.7.1 ")
         with Client(port) as client:
             assert client.greeting.startswith("220 ")
+        if not lets_in:
+            server.until(f": user {os.geteuid()}, group {os.getegid()}, process {os.getpid()} may not connect\n")
 
 
 def test_tls_by_twisteds_own_descriptions(directory: Path) -> None:

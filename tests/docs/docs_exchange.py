@@ -39,7 +39,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "auth_required": True,
         "max_commands": 6,
         "max_bad_commands": 3,
-        "max_unauthenticated_commands": 2,
+        "max_unauthenticated_commands": 3,
         "max_auth_failures": 1,
     },
     "within narrower limits": {"max_recipients": 1, "size_limit": 20},
