@@ -400,7 +400,7 @@ def test_without_a_name_the_hosts_own_is_taken(tmp_path: Path, receive: Receive)
     ("description", "reason"),
     [
         ("maildir:", "needs a directory"),
-        ("maildir:DIR,create=maybe", "create is yes or no, not 'maybe'"),
+        ("maildir:DIR,create=maybe", "create is yes, mailboxes or no, not 'maybe'"),
         ("maildir:DIR,case=lower", "case is fold or keep, not 'lower'"),
         ("maildir:DIR,newlines=cr", "newlines is lf or crlf, not 'cr'"),
         ("maildir:DIR,fsync=", "fsync is yes, each or no, not ''"),

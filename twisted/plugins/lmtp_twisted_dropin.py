@@ -15,7 +15,10 @@ maildir_backend = BackendPlugin(
     "lmtp_twisted.backends.maildir.from_description",
     "DIRECTORY",
     {
-        "create": "whether a missing mailbox is made: yes (default), or no, and its recipient does not exist",
+        "create": "what is made where it is missing: mailboxes (default); yes: folders, too; no: nothing, and a "
+        "recipient without a mailbox does not exist",
+        "detail": "ignore (default): user+detail is user; folder: it goes into the folder 'detail' where there is one",
+        "separator": "what begins a detail: + (default), or other characters, or nothing",
         "case": "fold (default): local parts in lower case; keep: as given",
         "newlines": "of the files: lf (default) or crlf; BINARYMIME messages are always kept as they are",
         "fsync": "yes (default); each: file by file; or no: a power loss loses mail that was answered for",

@@ -13,7 +13,7 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from lmtp_twisted.backends.context import BackendContext
-from lmtp_twisted.backends.description import YES_OR_NO, choose
+from lmtp_twisted.backends.description import choose
 from lmtp_twisted.backends.maildir.commit import Filer
 from lmtp_twisted.backends.maildir.directories import Mailboxes, most_open
 from lmtp_twisted.backends.maildir.disk import Disk, Fsync, can_sync_together
@@ -22,6 +22,7 @@ from lmtp_twisted.backends.maildir.lanes import Lane
 from lmtp_twisted.backends.maildir.lines import Newlines
 from lmtp_twisted.backends.maildir.naming import Case, Layout, Naming
 from lmtp_twisted.backends.maildir.refusals import refusal_of
+from lmtp_twisted.backends.maildir.subaddress import Detail, Subaddresses
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.errors import DeliveryError, TemporaryFailure
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
@@ -50,7 +51,11 @@ class MaildirBackend:
     :param directory: where the mailboxes are; it may hold ``{local}`` and ``{domain}``, without any of them
         ``/{domain}/{local}`` is added. A relative one is below the current directory of now.
     :param create: whether a missing mailbox is made; else its recipient does not exist.
-    :param case: of local parts.
+    :param case: of local parts, but not of the folders that details name.
+    :param detail: whether ``user+detail`` goes where ``user`` goes, or into that folder of the mailbox (Maildir++).
+    :param separator: characters of which the first in a local part begins its detail; where it is empty nothing does.
+    :param create_folders: whether a missing folder is made, by whoever writes to it; else its mail goes where mail
+        without a detail goes.
     :param newlines: of the files.
     :param fsync: how to wait for the disk.
     :param hostname: our name; that of the machine by default.
@@ -69,6 +74,9 @@ class MaildirBackend:
         case: Case = Case.FOLD,
         newlines: Newlines = Newlines.LF,
         fsync: Fsync = Fsync.YES,
+        detail: Detail = Detail.IGNORE,
+        separator: str = "+",
+        create_folders: bool = False,
         hostname: str | None = None,
         reactor: Any = None,
         pool: ThreadPool | None = None,
@@ -81,9 +89,15 @@ class MaildirBackend:
         layout = Layout.parse(directory)
         self._reactor: Any = reactor
         self._pool = pool or default_pool(reactor)
-        self._naming = Naming(layout.parts, case, hostname)
+        self._naming = Naming(layout.parts, case, hostname, Subaddresses(detail, separator))
         self._create = create
-        self._mailboxes = Mailboxes(layout.root, create=create, fsync=fsync is not Fsync.NO)
+        self._mailboxes = Mailboxes(
+            layout.root,
+            create=create,
+            fsync=fsync is not Fsync.NO,
+            depth=len(layout.parts),
+            create_folders=create_folders,
+        )
         self._mailboxes.make_root()
         filer = Filer(self._mailboxes, hostname, newlines, Disk(fsync))
         # Where a batch is synced as one, one thread writes while the other waits for the disk; with more of them each
@@ -127,7 +141,7 @@ class MaildirBackend:
         :raises lmtp_twisted.errors.PermanentFailure: ``553 5.1.3`` where no mailbox can have the name, ``550 5.1.1``
             where it does not exist.
         """
-        names = self._naming.mailbox_of(recipient.address)
+        names = self._mailboxes.inbox_of(self._naming.mailbox_of(recipient.address))
         if self._create or self._mailboxes.knows(names):
             return None
         found = deferToThreadPool(self._reactor, self._pool, self._mailboxes.check, names)
@@ -198,6 +212,9 @@ class MaildirBackend:
         self._mailboxes.close()
 
 
+# Mailboxes, folders.
+_CREATES = {"yes": (True, True), "mailboxes": (True, False), "no": (False, False)}
+_DETAILS = {detail.value: detail for detail in Detail}
 _CASES = {case.value: case for case in Case}
 _FSYNCS = {fsync.value: fsync for fsync in Fsync}
 _NEWLINES = {newlines.value: newlines for newlines in Newlines}
@@ -207,15 +224,21 @@ def from_description(
     context: BackendContext,
     argument: str,
     *,
-    create: str = "yes",
+    create: str = "mailboxes",
+    detail: str = "ignore",
+    separator: str = "+",
     case: str = "fold",
     newlines: str = "lf",
     fsync: str = "yes",
 ) -> MaildirBackend:
     """``maildir:DIRECTORY``"""
+    create_mailboxes, create_folders = choose("create", create, _CREATES)
     backend = MaildirBackend(
         argument,
-        create=choose("create", create, YES_OR_NO),
+        create=create_mailboxes,
+        create_folders=create_folders,
+        detail=choose("detail", detail, _DETAILS),
+        separator=separator,
         case=choose("case", case, _CASES),
         newlines=choose("newlines", newlines, _NEWLINES),
         fsync=choose("fsync", fsync, _FSYNCS),

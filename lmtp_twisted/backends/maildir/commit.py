@@ -55,10 +55,14 @@ class Filer:
 
     def file(self, batch: Sequence[Job]) -> None:
         """
-        File the messages of a batch. Each job knows then which of its mailboxes have it, and why others do not.
+        File the messages of a batch; what is for a folder that does not exist comes into the mailbox itself. Each
+        job knows then which of its mailboxes have it, and why others do not.
 
         :param batch: fresh jobs.
         """
+        for job in batch:
+            if not job.is_cancelled:
+                job.place(self.mailboxes.existing)
         filings = [Filing(self._store, job, self.unique_name()) for job in batch]
         try:
             for filing in filings:

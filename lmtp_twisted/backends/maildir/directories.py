@@ -15,7 +15,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from lmtp_twisted.backends.maildir.folders import MARK, NoSuchFolder, enter_folder, mark
 from lmtp_twisted.backends.maildir.refusals import no_such_mailbox
+from lmtp_twisted.errors import DeliveryError
 
 #: Mailboxes that are held open at the most, where the process may have so many files.
 MOST_OPEN = 512
@@ -78,12 +80,25 @@ class Mailboxes:
     :param create: whether a missing mailbox is made.
     :param fsync: whether what is made must survive a loss of power.
     :param most: how many are held open; by default as the limit of open files allows.
+    :param depth: how many names lead to a mailbox, and one more to a folder of it; ``None`` where there are no folders.
+    :param create_folders: whether a missing folder is made.
     """
 
-    def __init__(self, root: str, *, create: bool, fsync: bool, most: int | None = None) -> None:
+    def __init__(
+        self,
+        root: str,
+        *,
+        create: bool,
+        fsync: bool,
+        most: int | None = None,
+        depth: int | None = None,
+        create_folders: bool = False,
+    ) -> None:
         self._root = root
         self._create = create
         self._fsync = fsync
+        self._depth = depth
+        self._create_folders = create_folders
         self._most = most_open() if most is None else most
         self._open: OrderedDict[tuple[str, ...], Mailbox] = OrderedDict()
         self._lock = threading.Lock()
@@ -122,12 +137,25 @@ class Mailboxes:
         """Whether it was there when it was last used. Does not block."""
         return names in self._open
 
+    def inbox_of(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The mailbox itself where a folder is named."""
+        return names[: self._depth]
+
+    def enter(self, names: tuple[str, ...]) -> int:
+        """
+        :param names: of a mailbox, not of a folder.
+        :returns: a descriptor of its directory.
+        :raises lmtp_twisted.errors.PermanentFailure: where it does not exist.
+        :raises OSError: where it cannot be opened.
+        """
+        return self._enter(names, create=False)
+
     def check(self, names: tuple[str, ...]) -> None:
         """
         :raises lmtp_twisted.errors.PermanentFailure: where it does not exist and is not to be made.
         :raises OSError: where that cannot be found out.
         """
-        os.close(self._enter(names, create=False))
+        os.close(self.enter(names))
 
     def open(self, names: tuple[str, ...], *, anew: bool = False) -> Mailbox:
         """
@@ -156,21 +184,52 @@ class Mailboxes:
                 self._open.popitem(last=False)
         return mailbox
 
+    def existing(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """
+        Where mail for a folder goes. A folder that is to be made is made.
+
+        :param names: of a mailbox or a folder.
+        :returns: the same, or the folder's mailbox where there is no such folder.
+        """
+        inbox = self.inbox_of(names)
+        if names == inbox:
+            return names
+        try:
+            self.open(names)
+        except NoSuchFolder:
+            return inbox
+        except (DeliveryError, OSError):
+            # It will say the same to who files there.
+            pass
+        return names
+
     def close(self) -> None:
         """Hold none open any more."""
         with self._lock:
             self._open.clear()
 
     def _open_anew(self, names: tuple[str, ...]) -> Mailbox:
-        directory = self._enter(names, create=self._create)
+        inbox = self.inbox_of(names)
+        directory = self._enter(inbox, create=self._create)
         try:
-            missing = [name for name in _FOLDERS if not _is_there(directory, name)]
-            if missing:
-                # A mailbox is its directory: what it lacks is made even where mailboxes are not.
-                self._make(directory, missing)
+            self._complete(directory, _FOLDERS)
+            for name in names[len(inbox) :]:
+                mailbox = directory
+                directory = enter_folder(mailbox, name, self._make if self._create_folders else None)
+                os.close(mailbox)
+                self._complete(directory, (*_FOLDERS, MARK))
             return Mailbox("/".join((self._root, *names)), directory)
         finally:
             os.close(directory)
+
+    def _complete(self, directory: int, wanted: Sequence[str]) -> None:
+        """A mailbox is its directory: what it lacks is made even where mailboxes are not."""
+        missing = [name for name in wanted if not _is_there(directory, name)]
+        if missing:
+            if MARK in missing:
+                mark(directory)
+                missing.remove(MARK)
+            self._make(directory, missing)
 
     def _enter(self, names: tuple[str, ...], *, create: bool) -> int:
         """A descriptor of the mailbox's directory."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -32,12 +32,21 @@ class Job:
 
     def __init__(self, message: IReceivedMessage, recipients: Sequence[Names | Exception]) -> None:
         self.message = message
-        self._recipients = recipients
+        self._recipients: Sequence[Names | Exception] = recipients
         self.mailboxes = tuple(dict.fromkeys(names for names in recipients if isinstance(names, tuple)))
         self.filed: set[Names] = set()
         self.errors: dict[Names, BaseException] = {}
         self.is_cancelled = False
         self.done: Deferred[list[Any]] = Deferred(self._cancel)
+
+    def place(self, where: Callable[[Names], Names]) -> None:
+        """
+        Change mailboxes for others. Called in the thread that files it, before it does.
+
+        :param where: gives for each the one that takes its place.
+        """
+        self._recipients = [names if isinstance(names, Exception) else where(names) for names in self._recipients]
+        self.mailboxes = tuple(dict.fromkeys(names for names in self._recipients if isinstance(names, tuple)))
 
     def _cancel(self, _done: Deferred[list[Any]]) -> None:
         self.is_cancelled = True

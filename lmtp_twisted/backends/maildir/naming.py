@@ -13,11 +13,9 @@ from functools import lru_cache
 
 import attrs
 
+from lmtp_twisted.backends.maildir.subaddress import MAX_NAME, NO_SUBADDRESSES, Subaddresses
 from lmtp_twisted.errors import PermanentFailure
 from lmtp_twisted.wire.addresses import CONTROL_CHARACTERS, Address
-
-#: Octets of one name (NAME_MAX of every common file system).
-MAX_NAME = 255
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _KNOWN = ("local", "domain")
@@ -76,10 +74,14 @@ class Naming:
     :param parts: as :attr:`Layout.parts`.
     :param case: of local parts.
     :param hostname: the domain of recipients that have none, such as ``<Postmaster>``.
+    :param subaddresses: how local parts are taken apart.
     """
 
-    def __init__(self, parts: tuple[str, ...], case: Case, hostname: str) -> None:
+    def __init__(
+        self, parts: tuple[str, ...], case: Case, hostname: str, subaddresses: Subaddresses = NO_SUBADDRESSES
+    ) -> None:
         self._parts = parts
+        self._subaddresses = subaddresses
         self._case = case
         self._hostname = hostname
         # The same recipients come again and again. Refusals are raised anew each time and fill nothing.
@@ -88,18 +90,22 @@ class Naming:
     def mailbox_of(self, address: Address) -> tuple[str, ...]:
         """
         :param address: of a recipient.
-        :returns: the names of the directories from the root to its mailbox: the same for all spellings of it.
+        :returns: the names of the directories from the root to its mailbox, or to the folder that its detail names:
+            the same for all spellings of it. That of a folder is one name longer than that of a mailbox.
         :raises lmtp_twisted.errors.PermanentFailure: ``553 5.1.3`` where no directory can have the name.
         """
         return self._cached(address.local, address.domain)
 
     def _mailbox_of(self, local: str, domain: str) -> tuple[str, ...]:
+        # The name of a folder is the user's, who tells upper case from lower (RFC 3501 §5.1).
+        local, folder = self._subaddresses.split(local)
         # Postmaster is the one local part that RFC 5321 makes blind to case (§4.5.1).
         if self._case is Case.FOLD or local.lower() == "postmaster":
             local = local.lower()
         values = {"local": component(local), "domain": component((domain or self._hostname).lower())}
         names = (_PLACEHOLDER.sub(lambda match: values[match[1]], part) for part in self._parts)
-        return tuple(_not_too_long(name) for name in names)
+        mailbox = tuple(_not_too_long(name) for name in names)
+        return mailbox if folder is None else (*mailbox, folder)
 
 
 def component(part: str) -> str:
