@@ -404,7 +404,7 @@ def test_without_a_name_the_hosts_own_is_taken(tmp_path: Path, receive: Receive)
         ("maildir:DIR,case=lower", "case is fold or keep, not 'lower'"),
         ("maildir:DIR,newlines=cr", "newlines is lf or crlf, not 'cr'"),
         ("maildir:DIR,fsync=", "fsync is yes, each or no, not ''"),
-        ("maildir:DIR,quota=1G", "',quota=1G' are not its options"),
+        ("maildir:DIR,mode=600", "',mode=600' are not its options"),
         ("maildir:DIR/missing,create=no", "No such file or directory"),
         ("maildir:DIR/file", "Not a directory|File exists"),
     ],

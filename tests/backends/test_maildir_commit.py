@@ -441,7 +441,8 @@ def test_a_job_that_was_cancelled_before_its_turn_touches_nothing(tmp_path: Path
     filing = job(receive("a@x"))
     filing.is_cancelled = True
     filer(tmp_path).file([filing])
-    assert disk.calls == []
+    # What other tests have left is closed whenever Python finds it.
+    assert disk.made(*set(disk.NAMES) - {"close"}) == []
 
 
 @pytest.mark.parametrize("call", ["write", "fsync"])

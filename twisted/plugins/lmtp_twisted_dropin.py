@@ -19,6 +19,8 @@ maildir_backend = BackendPlugin(
         "recipient without a mailbox does not exist",
         "detail": "ignore (default): user+detail is user; folder: it goes into the folder 'detail' where there is one",
         "separator": "what begins a detail: + (default), or other characters, or nothing",
+        "quota": "what a mailbox may hold: octets, as in 1G, or octets and messages, as in 1G:10000",
+        "overquota": "mail for a full mailbox is tried again: defer (default); or goes back to its sender: bounce",
         "case": "fold (default): local parts in lower case; keep: as given",
         "newlines": "of the files: lf (default) or crlf; BINARYMIME messages are always kept as they are",
         "fsync": "yes (default); each: file by file; or no: a power loss loses mail that was answered for",

@@ -20,8 +20,11 @@ from lmtp_twisted.backends.maildir.disk import Disk, Fsync, can_sync_together
 from lmtp_twisted.backends.maildir.job import Job, Names
 from lmtp_twisted.backends.maildir.lanes import Lane
 from lmtp_twisted.backends.maildir.lines import Newlines
+from lmtp_twisted.backends.maildir.maildirsize import Limits
 from lmtp_twisted.backends.maildir.naming import Case, Layout, Naming
+from lmtp_twisted.backends.maildir.quota import OverQuota, Quota
 from lmtp_twisted.backends.maildir.refusals import refusal_of
+from lmtp_twisted.backends.maildir.sized import SizedDelivery
 from lmtp_twisted.backends.maildir.subaddress import Detail, Subaddresses
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.errors import DeliveryError, TemporaryFailure
@@ -54,6 +57,8 @@ class MaildirBackend:
     :param case: of local parts, but not of the folders that details name.
     :param detail: whether ``user+detail`` goes where ``user`` goes, or into that folder of the mailbox (Maildir++).
     :param separator: characters of which the first in a local part begins its detail; where it is empty nothing does.
+    :param limits: how much a mailbox may hold, its folders included (Maildir++); ``None`` is any number of messages.
+    :param overquota: what becomes of mail for a mailbox that is full.
     :param create_folders: whether a missing folder is made, by whoever writes to it; else its mail goes where mail
         without a detail goes.
     :param newlines: of the files.
@@ -77,6 +82,8 @@ class MaildirBackend:
         detail: Detail = Detail.IGNORE,
         separator: str = "+",
         create_folders: bool = False,
+        limits: Limits | None = None,
+        overquota: OverQuota = OverQuota.DEFER,
         hostname: str | None = None,
         reactor: Any = None,
         pool: ThreadPool | None = None,
@@ -99,7 +106,8 @@ class MaildirBackend:
             create_folders=create_folders,
         )
         self._mailboxes.make_root()
-        filer = Filer(self._mailboxes, hostname, newlines, Disk(fsync))
+        self._quota = None if limits is None else Quota(self._mailboxes, limits, overquota)
+        filer = Filer(self._mailboxes, hostname, newlines, Disk(fsync), self._quota)
         # Where a batch is synced as one, one thread writes while the other waits for the disk; with more of them each
         # has less to sync together. Where each file is synced by itself, more threads do more of that at a time.
         together = fsync is Fsync.YES and can_sync_together(os.stat(layout.root).st_dev)
@@ -121,15 +129,15 @@ class MaildirBackend:
         self._octets = 0
         self._idle: list[Deferred[None]] = []
 
-    def getDelivery(self, session: SessionInfo) -> MaildirBackend:
+    def getDelivery(self, session: SessionInfo) -> MaildirBackend | SizedDelivery:
         """
-        This object.
+        This object, or one that remembers the size of the message where a quota asks for it.
 
         :raises lmtp_twisted.errors.TemporaryFailure: ``451 4.3.2`` while too much waits.
         """
         if self._waiting >= MOST_WAITING or self._octets >= MOST_OCTETS:
             raise TemporaryFailure("Too busy, try again later", enhanced="4.3.2")
-        return self
+        return self if self._quota is None else SizedDelivery(self)
 
     def validateFrom(self, sender: Sender) -> None:
         """Accept."""
@@ -139,13 +147,30 @@ class MaildirBackend:
         Accept who has a mailbox or can have one.
 
         :raises lmtp_twisted.errors.PermanentFailure: ``553 5.1.3`` where no mailbox can have the name, ``550 5.1.1``
-            where it does not exist.
+            where it does not exist. That it is full is said as ``overquota`` has it.
+        :raises lmtp_twisted.errors.TemporaryFailure: ``452 4.2.2`` where it is full.
+        """
+        return self.validate(recipient, 0)
+
+    def validate(self, recipient: Recipient, octets: int) -> Deferred[None] | None:
+        """
+        The same for a message whose size is known.
+
+        :param octets: of the message.
         """
         names = self._mailboxes.inbox_of(self._naming.mailbox_of(recipient.address))
-        if self._create or self._mailboxes.knows(names):
+        is_known = self._create or self._mailboxes.knows(names)
+        if is_known and (self._quota is None or self._quota.surely_has_room_for(names, octets)):
             return None
-        found = deferToThreadPool(self._reactor, self._pool, self._mailboxes.check, names)
+        found = deferToThreadPool(self._reactor, self._pool, self._check, names, octets)
         return found.addErrback(self._not_found, names)
+
+    def _check(self, names: Names, octets: int) -> None:
+        """In a thread."""
+        if not self._create:
+            self._mailboxes.check(names)
+        if self._quota is not None:
+            self._quota.check(names, octets)
 
     def _not_found(self, failure: Failure, names: Names) -> None:
         assert failure.value is not None
@@ -217,6 +242,7 @@ _CREATES = {"yes": (True, True), "mailboxes": (True, False), "no": (False, False
 _DETAILS = {detail.value: detail for detail in Detail}
 _CASES = {case.value: case for case in Case}
 _FSYNCS = {fsync.value: fsync for fsync in Fsync}
+_OVERQUOTAS = {overquota.value: overquota for overquota in OverQuota}
 _NEWLINES = {newlines.value: newlines for newlines in Newlines}
 
 
@@ -227,6 +253,8 @@ def from_description(
     create: str = "mailboxes",
     detail: str = "ignore",
     separator: str = "+",
+    quota: str = "",
+    overquota: str = "defer",
     case: str = "fold",
     newlines: str = "lf",
     fsync: str = "yes",
@@ -239,6 +267,8 @@ def from_description(
         create_folders=create_folders,
         detail=choose("detail", detail, _DETAILS),
         separator=separator,
+        limits=Limits.parse(quota) if quota else None,
+        overquota=choose("overquota", overquota, _OVERQUOTAS),
         case=choose("case", case, _CASES),
         newlines=choose("newlines", newlines, _NEWLINES),
         fsync=choose("fsync", fsync, _FSYNCS),

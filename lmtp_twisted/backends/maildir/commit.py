@@ -26,6 +26,7 @@ from lmtp_twisted.backends.maildir.disk import Disk
 from lmtp_twisted.backends.maildir.filing import Filing, Store
 from lmtp_twisted.backends.maildir.job import Job, Names
 from lmtp_twisted.backends.maildir.lines import Newlines
+from lmtp_twisted.backends.maildir.quota import Quota
 
 _ESCAPES = str.maketrans({"/": r"\057", ":": r"\072", ",": r"\054"})
 
@@ -38,12 +39,15 @@ class Filer:
     :param hostname: for the names of files.
     :param newlines: of the files.
     :param disk: waits for the disk.
+    :param quota: how much a mailbox may hold.
     """
 
-    def __init__(self, mailboxes: Mailboxes, hostname: str, newlines: Newlines, disk: Disk) -> None:
+    def __init__(
+        self, mailboxes: Mailboxes, hostname: str, newlines: Newlines, disk: Disk, quota: Quota | None = None
+    ) -> None:
         self.mailboxes = mailboxes
         self._disk = disk
-        self._store = Store(mailboxes, newlines, disk)
+        self._store = Store(mailboxes, newlines, disk, quota)
         self._host = hostname.translate(_ESCAPES)[:128]
         self._counter = itertools.count(1)
 

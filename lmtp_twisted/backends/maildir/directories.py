@@ -13,7 +13,7 @@ import resource
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from lmtp_twisted.backends.maildir.folders import MARK, NoSuchFolder, enter_folder, mark
 from lmtp_twisted.backends.maildir.refusals import no_such_mailbox
@@ -255,6 +255,19 @@ class Mailboxes:
                 os.mkdir(name, 0o700, dir_fd=parent)
         if self._fsync:
             os.fsync(parent)
+
+
+@contextlib.contextmanager
+def closing_directory(descriptor: int) -> Iterator[int]:
+    """
+    Close it in the end.
+
+    :param descriptor: of a directory.
+    """
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _is_there(directory: int, name: str) -> bool:

@@ -16,6 +16,7 @@ from lmtp_twisted.backends.maildir.directories import Mailbox, Mailboxes
 from lmtp_twisted.backends.maildir.disk import Disk
 from lmtp_twisted.backends.maildir.job import Job, Names
 from lmtp_twisted.backends.maildir.lines import Newlines, octets_of
+from lmtp_twisted.backends.maildir.quota import Quota, Reservation
 
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 # What link(2) says where a copy must do: another file system, too many links, a file system without links.
@@ -30,11 +31,13 @@ class Store:
     :ivar mailboxes: the mailboxes.
     :ivar newlines: of the files.
     :ivar disk: waits for the disk.
+    :ivar quota: how much a mailbox may hold.
     """
 
     mailboxes: Mailboxes
     newlines: Newlines
     disk: Disk
+    quota: Quota | None = None
 
 
 @attrs.define(eq=False)
@@ -69,7 +72,7 @@ class Filing:
     :ivar placed: the mailboxes that have it in ``new``, and its name there.
     """
 
-    __slots__ = ("_by_device", "_files", "_job", "_name", "_store", "_waiting", "placed")
+    __slots__ = ("_by_device", "_files", "_job", "_name", "_reserved", "_store", "_waiting", "placed")
 
     def __init__(self, store: Store, job: Job, name: str) -> None:
         self._store = store
@@ -80,6 +83,7 @@ class Filing:
         # Files in tmp, and the one of each file system to link from.
         self._files: list[_File] = []
         self._by_device: dict[int, _File] = {}
+        self._reserved: dict[Names, Reservation] = {}
         self.placed: dict[Names, tuple[Mailbox, str]] = {}
 
     def write(self) -> None:
@@ -88,7 +92,11 @@ class Filing:
             return
         for names in self._job.mailboxes:
             try:
-                self._waiting[names] = self._write_for(names)
+                mailbox = self._write_for(names)
+                if self._store.quota is not None:
+                    file = self._by_device[mailbox.device]
+                    self._reserved[names] = self._store.quota.reserve(names, self._final(file), file.size)
+                self._waiting[names] = mailbox
             except Exception as error:
                 self._job.errors[names] = error
 
@@ -162,10 +170,12 @@ class Filing:
                 except Exception as error:
                     self._job.errors[names] = error
         for file in list(self._files):
-            try:
-                self._rename(file)
-            except OSError as error:
-                self._job.errors[file.names] = error
+            # One may lie where there was no room for it, to be linked from.
+            if file.names in self._waiting:
+                try:
+                    self._rename(file)
+                except OSError as error:
+                    self._job.errors[file.names] = error
 
     def _link_into(self, names: Names, mailbox: Mailbox) -> None:
         file = self._by_device[mailbox.device]
@@ -226,6 +236,9 @@ class Filing:
                 # It says all by itself, and its traceback would keep directories open until the next collection.
                 error.__traceback__ = error.__context__ = None
         self._job.filed.update(self.placed)
+        if self._store.quota is not None:
+            for names, reservation in self._reserved.items():
+                self._store.quota.settle(reservation, is_filed=names in self.placed)
         while self._files:
             self._remove(self._files.pop())
 

@@ -20,6 +20,17 @@ def no_such_mailbox() -> PermanentFailure:
     return PermanentFailure("No such mailbox", code=550, enhanced="5.1.1")
 
 
+def mailbox_full(*, bounce: bool) -> DeliveryError:
+    """
+    The mailbox has no room for the message (RFC 3463 §3.3).
+
+    :param bounce: whether the message goes back to its sender, instead of being tried again.
+    """
+    if bounce:
+        return PermanentFailure("Mailbox full", code=552, enhanced="5.2.2")
+    return TemporaryFailure("Mailbox full", code=452, enhanced="4.2.2")
+
+
 def refusal_of(error: BaseException) -> DeliveryError:
     """
     :param error: anything.

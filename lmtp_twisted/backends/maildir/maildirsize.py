@@ -1,0 +1,124 @@
+"""
+The file ``maildirsize`` of Maildir++, which Courier, Dovecot and Exim read and write too: a line with the limits, then
+lines with octets and messages that are to be added up. No file is touched here.
+
+Who adds or removes a message appends a line. When there are 5120 octets of them, the mailbox is counted anew.
+"""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+#: The file's name.
+NAME = "maildirsize"
+#: Octets of the file from which on it is counted anew.
+LONGEST = 5120
+
+_LIMITS = re.compile(r"([0-9]{1,12})([kKmMgGtT]?)(?::([0-9]{1,12}))?")
+_FACTORS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_LIMIT = re.compile(rb"([0-9]{1,19})([SC])")
+_LINE = re.compile(rb"[ \t]*(-?[0-9]{1,19})[ \t]+(-?[0-9]{1,19})[ \t]*")
+
+
+@attrs.frozen
+class Usage:
+    """
+    :ivar octets: of all messages.
+    :ivar messages: how many there are.
+    """
+
+    octets: int = 0
+    messages: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.octets + other.octets, self.messages + other.messages)
+
+    def __neg__(self) -> Usage:
+        return Usage(-self.octets, -self.messages)
+
+    @property
+    def line(self) -> bytes:
+        """As it stands in the file."""
+        return b"%d %d\n" % (self.octets, self.messages)
+
+
+@attrs.frozen
+class Limits:
+    """
+    :ivar octets: of all messages together; 0 for any number of them.
+    :ivar messages: how many there may be; 0 for any number of them.
+    """
+
+    octets: int
+    messages: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Limits:
+        """
+        :param text: such as ``1G``, or ``1G:10000`` where the messages are counted too, or ``0:10000`` where only they
+            are; ``k``, ``M``, ``G`` and ``T`` are powers of 1024.
+        :raises ValueError: where it is no limit.
+        """
+        match = _LIMITS.fullmatch(text)
+        limits = cls(int(match[1]) * _FACTORS[match[2].lower()], int(match[3] or 0)) if match else cls(0)
+        if limits == cls(0):
+            raise ValueError(f"quota is octets such as 1G, or octets and messages such as 1G:10000, not {text!r}")
+        return limits
+
+    def hold(self, usage: Usage) -> bool:
+        """Whether so much is not too much."""
+        return usage.octets <= (self.octets or usage.octets) and usage.messages <= (self.messages or usage.messages)
+
+    @property
+    def line(self) -> bytes:
+        """As it stands in the file."""
+        octets = b"%dS" % self.octets if self.octets else b""
+        messages = b"%dC" % self.messages if self.messages else b""
+        return b",".join(filter(None, (octets, messages))) + b"\n"
+
+
+@attrs.frozen
+class Record:
+    """
+    What a file says.
+
+    :ivar limits: those that its writer knew; ``None`` where they make no sense.
+    :ivar usage: the sum of its lines.
+    :ivar lines: how many there are.
+    """
+
+    limits: Limits | None
+    usage: Usage
+    lines: int
+
+    @classmethod
+    def parse(cls, data: bytes) -> Record | None:
+        """
+        :param data: the whole file.
+        :returns: ``None`` where it is none of ours or of others, where a line is not whole, or the sum is below zero.
+        """
+        if not data.endswith(b"\n"):
+            return None
+        first, *lines = data[:-1].split(b"\n")
+        octets = messages = 0
+        for line in lines:
+            match = _LINE.fullmatch(line)
+            if match is None:
+                return None
+            octets += int(match[1])
+            messages += int(match[2])
+        if not lines or octets < 0 or messages < 0:
+            return None
+        return cls(_limits_of(first), Usage(octets, messages), len(lines))
+
+
+def _limits_of(line: bytes) -> Limits | None:
+    found = {b"S": 0, b"C": 0}
+    for part in line.split(b","):
+        match = _LIMIT.fullmatch(part.strip())
+        if match is None:
+            return None
+        found[match[2]] = int(match[1])
+    return Limits(found[b"S"], found[b"C"])

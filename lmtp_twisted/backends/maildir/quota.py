@@ -1,0 +1,240 @@
+"""
+How much a mailbox may hold. Its methods block: they are for threads, but for :meth:`Quota.surely_has_room_for`.
+
+What is on its way is a line in ``maildirsize`` before the message is in its place, appended with one write. What stands
+before that line decides, so of several that come at a time, in threads or in processes, no two take the same room. What
+does not arrive takes its line back.
+
+The file is not waited for: where a loss of power takes some of it, or we are killed between a line and its message, the
+mailbox is counted anew. So it is as well where the file is missing or makes no sense, has other limits or got too long,
+or says that there is no room and is not fresh. A new file takes the place of the old one by rename(2). What other
+processes were about to file in that moment may then be missing in it until the next time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import closing
+from weakref import WeakValueDictionary
+
+import attrs
+
+from lmtp_twisted.backends.maildir.counting import Place, count
+from lmtp_twisted.backends.maildir.directories import Mailboxes, closing_directory
+from lmtp_twisted.backends.maildir.job import Names
+from lmtp_twisted.backends.maildir.maildirsize import Limits, Usage
+from lmtp_twisted.backends.maildir.refusals import mailbox_full
+from lmtp_twisted.backends.maildir.sizefile import SizeFile, booted
+from lmtp_twisted.errors import DeliveryError, PermanentFailure
+
+#: Mailboxes of which we remember how much they hold.
+MOST_KNOWN = 4096
+#: Seconds for which we take it that a mailbox holds about as much as it did.
+FRESH = 30.0
+#: Seconds after which a file that says that there is no room is not believed.
+STALE = 15 * 60.0
+#: Seconds between two times that a mailbox is counted because there is no room.
+PAUSE = 60.0
+
+
+class OverQuota(enum.Enum):
+    """What becomes of mail for a mailbox that is full."""
+
+    #: The client keeps it and tries again.
+    DEFER = "defer"
+    #: It goes back to its sender.
+    BOUNCE = "bounce"
+
+
+@attrs.define(eq=False)
+class _Account:
+    """
+    One mailbox.
+
+    :ivar lock: held while its file is read, changed or replaced.
+    :ivar pending: messages that have a line and may not be in their place.
+    :ivar usage: what it held when we last looked.
+    :ivar seen: when that was, in seconds of the clock.
+    :ivar counted: when it was last counted because there was no room.
+    """
+
+    lock: threading.Lock = attrs.field(factory=threading.Lock)
+    pending: dict[Place, int] = attrs.field(factory=dict)
+    usage: Usage = Usage()
+    seen: float = float("-inf")
+    counted: float = float("-inf")
+
+
+@attrs.define(eq=False)
+class Reservation:
+    """
+    Room for a message.
+
+    :ivar mailbox: where.
+    :ivar place: of the message in it.
+    """
+
+    _account: _Account
+    mailbox: Names
+    place: Place
+
+
+class Quota:
+    """
+    Used by several threads at a time.
+
+    :param mailboxes: the mailboxes.
+    :param limits: of each of them.
+    :param overquota: what becomes of mail that has no room.
+    :param clock: gives the time of day in seconds.
+    """
+
+    def __init__(
+        self,
+        mailboxes: Mailboxes,
+        limits: Limits,
+        overquota: OverQuota = OverQuota.DEFER,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._mailboxes = mailboxes
+        self._limits = limits
+        self._bounce = overquota is OverQuota.BOUNCE
+        self._clock = clock
+        # Whoever uses an account holds it, so that there are never two of one mailbox. The latest are kept.
+        self._accounts: WeakValueDictionary[Names, _Account] = WeakValueDictionary()
+        self._latest: OrderedDict[Names, _Account] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def surely_has_room_for(self, mailbox: Names, octets: int) -> bool:
+        """
+        Whether the disk need not be asked. Does not block.
+
+        :param mailbox: its names.
+        :param octets: of a message.
+        """
+        account = self._latest.get(mailbox)
+        if account is None or not 0 <= self._clock() - account.seen < FRESH:
+            return False
+        return self._limits.hold(account.usage + Usage(octets, 1))
+
+    def check(self, mailbox: Names, octets: int) -> None:
+        """
+        :param mailbox: its names.
+        :param octets: of a message, as far as its size is known.
+        :raises lmtp_twisted.errors.DeliveryError: where there is no room for it.
+        :raises OSError: where that cannot be found out.
+        """
+        wanted = self._wanted(octets)
+        try:
+            directory = self._mailboxes.enter(mailbox)
+        except (FileNotFoundError, PermanentFailure):
+            # It is made when it is needed, and is empty then.
+            return
+        account = self._account(mailbox)
+        # The same of what it lacks.
+        with closing_directory(directory), account.lock, contextlib.suppress(FileNotFoundError):
+            self._open(account, directory, wanted).close()
+
+    def reserve(self, names: Names, file: str, octets: int) -> Reservation:
+        """
+        Take the room for a message that is about to be filed. It must be settled.
+
+        :param names: of its mailbox or folder.
+        :param file: its name there.
+        :param octets: its size.
+        :raises lmtp_twisted.errors.DeliveryError: where there is no room.
+        :raises OSError: where that cannot be found out.
+        """
+        mailbox = self._mailboxes.inbox_of(names)
+        wanted = self._wanted(octets)
+        account = self._account(mailbox)
+        place = "".join(names[len(mailbox) :]), file
+        with closing_directory(self._mailboxes.enter(mailbox)) as directory, account.lock:
+            self._add(account, directory, wanted)
+            account.pending[place] = octets
+        return Reservation(account, mailbox, place)
+
+    def settle(self, reservation: Reservation, *, is_filed: bool) -> None:
+        """
+        :param reservation: of a message that is in its place, or will never be.
+        :param is_filed: which of the two.
+        """
+        account = reservation._account
+        with account.lock:
+            octets = account.pending.pop(reservation.place)
+            if not is_filed:
+                # Where that fails, it counts until the mailbox is counted anew.
+                with contextlib.suppress(OSError, DeliveryError):
+                    self._give_back(account, reservation.mailbox, octets)
+
+    def _wanted(self, octets: int) -> Usage:
+        wanted = Usage(octets, 1)
+        if not self._limits.hold(wanted):
+            raise mailbox_full(bounce=self._bounce)
+        return wanted
+
+    def _account(self, mailbox: Names) -> _Account:
+        with self._lock:
+            account = self._accounts.get(mailbox)
+            if account is None:
+                account = self._accounts[mailbox] = _Account()
+            self._latest[mailbox] = account
+            self._latest.move_to_end(mailbox)
+            if len(self._latest) > MOST_KNOWN:
+                self._latest.popitem(last=False)
+        return account
+
+    def _add(self, account: _Account, directory: int, wanted: Usage) -> None:
+        while True:
+            with closing(self._open(account, directory, wanted)) as file:
+                end = file.append(wanted)
+                if not file.is_in_place():
+                    # Somebody has counted anew, and did not see our line.
+                    continue
+                # Others may have been faster: their lines stand before ours.
+                record = file.read(end)
+                if record is not None and not self._limits.hold(record.usage):
+                    file.append(-wanted)
+                    raise mailbox_full(bounce=self._bounce)
+                account.usage += wanted
+                return
+
+    def _give_back(self, account: _Account, mailbox: Names, octets: int) -> None:
+        with closing_directory(self._mailboxes.enter(mailbox)) as directory:
+            file = SizeFile.open(directory, self._limits, 0.0)
+            if file is not None:
+                with closing(file):
+                    file.append(-Usage(octets, 1))
+
+    def _open(self, account: _Account, directory: int, wanted: Usage) -> SizeFile:
+        """Its file, with room in it."""
+        now = self._clock()
+        file = SizeFile.open(directory, self._limits, booted(now))
+        if file is not None and not self._is_to_be_believed(account, file, wanted, now):
+            file.close()
+            file = None
+        if file is None:
+            account.usage = count(directory, account.pending)
+            file = SizeFile.replace(directory, self._limits, account.usage)
+        elif file.record is not None:
+            account.usage = file.record.usage
+        account.seen = now
+        if not self._limits.hold(account.usage + wanted):
+            file.close()
+            raise mailbox_full(bounce=self._bounce)
+        return file
+
+    def _is_to_be_believed(self, account: _Account, file: SizeFile, wanted: Usage, now: float) -> bool:
+        if file.record is None:
+            return False
+        if self._limits.hold(file.record.usage + wanted) or 0 <= now - account.counted < PAUSE:
+            return True
+        if file.record.lines == 1 and now - file.changed <= STALE:
+            return True
+        account.counted = now
+        return False
