@@ -77,7 +77,7 @@ def test_limits_are_written_as_others_write_them(limits: Limits, line: bytes) ->
     ],
 )
 def test_what_others_write_is_read(data: bytes, limits: Limits | None, usage: Usage, lines: int) -> None:
-    assert Record.parse(data) == Record(limits, usage, lines)
+    assert Record.parse(data) == Record(data, limits, usage, lines)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,15 @@ def test_what_makes_no_sense_is_not_believed(data: bytes) -> None:
 def test_what_was_written_is_read(octets: int, messages: int, added: list[tuple[int, int]]) -> None:
     limits = Limits(octets or 1, messages)
     usages = [Usage(*each) for each in added]
-    read = Record.parse(limits.line + b"".join(usage.line for usage in usages))
-    assert read == Record(limits, sum(usages, Usage()), len(usages))
+    data = limits.line + b"".join(usage.line for usage in usages)
+    whole = Record.parse(data)
+    assert whole == Record(data, limits, sum(usages, Usage()), len(usages))
+    # And so it is a line at a time.
+    grown = Record.parse(limits.line + usages[0].line)
+    for usage in usages[1:]:
+        assert grown is not None
+        grown = grown.extended(usage.line)
+    assert grown == whole
 
 
 @given(st.binary(max_size=100))

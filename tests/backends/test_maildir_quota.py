@@ -22,6 +22,7 @@ from twisted.python.threadpool import ThreadPool
 from lmtp_twisted import LMTPFactory
 from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.maildir import Detail, Fsync, Limits, MaildirBackend, OverQuota, quota
+from lmtp_twisted.backends.maildir import sizefile as sizefile_module
 from lmtp_twisted.backends.maildir.directories import Mailboxes
 from lmtp_twisted.backends.maildir.maildirsize import LONGEST, Record, Usage
 from lmtp_twisted.backends.maildir.quota import STALE, Quota
@@ -538,6 +539,36 @@ async def test_threads_do_not_take_the_same_room(tmp_path: Path, receive: Receiv
     assert len(files(tmp_path)) == 30
     assert record(tmp_path).usage == Usage(30 * SIZE, 30)
     await one.shut_down()
+
+
+def test_threads_that_count_anew_miss_and_double_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is too long every few messages, while others are on their way into the mailbox."""
+    monkeypatch.setattr(sizefile_module, "LONGEST", 60)
+    boxes = Mailboxes(str(tmp_path), create=True, fsync=False, depth=2)
+    boxes.open(BOB)
+    one = Quota(boxes, Limits(0, 150))
+    start = threading.Barrier(4)
+
+    def work(who: int) -> None:
+        start.wait(60)
+        for number in range(100):
+            name = f"{number}.{who},S=7"
+            try:
+                reservation = one.reserve(BOB, name, 7)
+            except DeliveryError:
+                continue
+            is_filed = number % 3 > 0
+            if is_filed:
+                fill(tmp_path, f"new/{name}", octets=7)
+            one.settle(reservation, is_filed=is_filed)
+
+    threads = [threading.Thread(target=work, args=(who,)) for who in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(files(tmp_path)) <= 150
+    assert record(tmp_path).usage == Usage(7 * len(files(tmp_path)), len(files(tmp_path)))
 
 
 def test_who_finds_the_room_taken_since_it_looked_takes_nothing(tmp_path: Path, receive: Receive, disk: Any) -> None:

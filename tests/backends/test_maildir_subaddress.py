@@ -80,7 +80,6 @@ def test_a_user_that_no_mailbox_can_have_is_refused_with_a_detail_too() -> None:
         "INBOX",
         "inbox",
         "Inbox.a",
-        "nfs0000000001",
         "a" * 255,
         "ü" * 100,
         ".".join("a" * 21),

@@ -19,7 +19,7 @@ LONGEST = 5120
 _LIMITS = re.compile(r"([0-9]{1,12})([kKmMgGtT]?)(?::([0-9]{1,12}))?")
 _FACTORS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _LIMIT = re.compile(rb"([0-9]{1,19})([SC])")
-_LINE = re.compile(rb"[ \t]*(-?[0-9]{1,19})[ \t]+(-?[0-9]{1,19})[ \t]*")
+_LINES = re.compile(rb"(?:[ \t]*-?[0-9]{1,19}[ \t]+-?[0-9]{1,19}[ \t]*\n)*")
 
 
 @attrs.frozen
@@ -84,11 +84,13 @@ class Record:
     """
     What a file says.
 
+    :ivar data: the whole file.
     :ivar limits: those that its writer knew; ``None`` where they make no sense.
     :ivar usage: the sum of its lines.
     :ivar lines: how many there are.
     """
 
+    data: bytes
     limits: Limits | None
     usage: Usage
     lines: int
@@ -99,19 +101,23 @@ class Record:
         :param data: the whole file.
         :returns: ``None`` where it is none of ours or of others, where a line is not whole, or the sum is below zero.
         """
-        if not data.endswith(b"\n"):
+        first, newline, lines = data.partition(b"\n")
+        if not newline or not lines:
             return None
-        first, *lines = data[:-1].split(b"\n")
-        octets = messages = 0
-        for line in lines:
-            match = _LINE.fullmatch(line)
-            if match is None:
-                return None
-            octets += int(match[1])
-            messages += int(match[2])
-        if not lines or octets < 0 or messages < 0:
+        return cls(first + newline, _limits_of(first), Usage(), 0).extended(lines)
+
+    def extended(self, lines: bytes) -> Record | None:
+        """
+        :param lines: what stands behind the rest of the file.
+        :returns: what both say together; ``None`` as :meth:`parse`.
+        """
+        if not _LINES.fullmatch(lines):
             return None
-        return cls(_limits_of(first), Usage(octets, messages), len(lines))
+        numbers = list(map(int, lines.split()))
+        usage = self.usage + Usage(sum(numbers[::2]), sum(numbers[1::2]))
+        if usage.octets < 0 or usage.messages < 0:
+            return None
+        return Record(self.data + lines, self.limits, usage, self.lines + len(numbers) // 2)
 
 
 def _limits_of(line: bytes) -> Limits | None:

@@ -27,13 +27,13 @@ import attrs
 from lmtp_twisted.backends.maildir.counting import Place, count
 from lmtp_twisted.backends.maildir.directories import Mailboxes, closing_directory
 from lmtp_twisted.backends.maildir.job import Names
-from lmtp_twisted.backends.maildir.maildirsize import Limits, Usage
+from lmtp_twisted.backends.maildir.maildirsize import Limits, Record, Usage
 from lmtp_twisted.backends.maildir.refusals import mailbox_full
 from lmtp_twisted.backends.maildir.sizefile import SizeFile, booted
 from lmtp_twisted.errors import DeliveryError, PermanentFailure
 
 #: Mailboxes of which we remember how much they hold.
-MOST_KNOWN = 4096
+MOST_KNOWN = 2048
 #: Seconds for which we take it that a mailbox holds about as much as it did.
 FRESH = 30.0
 #: Seconds after which a file that says that there is no room is not believed.
@@ -58,14 +58,14 @@ class _Account:
 
     :ivar lock: held while its file is read, changed or replaced.
     :ivar pending: messages that have a line and may not be in their place.
-    :ivar usage: what it held when we last looked.
+    :ivar record: what its file said when we last looked.
     :ivar seen: when that was, in seconds of the clock.
     :ivar counted: when it was last counted because there was no room.
     """
 
     lock: threading.Lock = attrs.field(factory=threading.Lock)
     pending: dict[Place, int] = attrs.field(factory=dict)
-    usage: Usage = Usage()
+    record: Record | None = None
     seen: float = float("-inf")
     counted: float = float("-inf")
 
@@ -118,9 +118,10 @@ class Quota:
         :param octets: of a message.
         """
         account = self._latest.get(mailbox)
-        if account is None or not 0 <= self._clock() - account.seen < FRESH:
+        record = None if account is None else account.record
+        if account is None or record is None or not 0 <= self._clock() - account.seen < FRESH:
             return False
-        return self._limits.hold(account.usage + Usage(octets, 1))
+        return self._limits.hold(record.usage + Usage(octets, 1))
 
     def check(self, mailbox: Names, octets: int) -> None:
         """
@@ -192,16 +193,15 @@ class Quota:
     def _add(self, account: _Account, directory: int, wanted: Usage) -> None:
         while True:
             with closing(self._open(account, directory, wanted)) as file:
-                end = file.append(wanted)
+                file.append(wanted)
                 if not file.is_in_place():
                     # Somebody has counted anew, and did not see our line.
                     continue
                 # Others may have been faster: their lines stand before ours.
-                record = file.read(end)
-                if record is not None and not self._limits.hold(record.usage):
+                if file.record is not None and not self._limits.hold(file.record.usage):
                     file.append(-wanted)
                     raise mailbox_full(bounce=self._bounce)
-                account.usage += wanted
+                account.record = file.record
                 return
 
     def _give_back(self, account: _Account, mailbox: Names, octets: int) -> None:
@@ -214,17 +214,15 @@ class Quota:
     def _open(self, account: _Account, directory: int, wanted: Usage) -> SizeFile:
         """Its file, with room in it."""
         now = self._clock()
-        file = SizeFile.open(directory, self._limits, booted(now))
+        file = SizeFile.open(directory, self._limits, booted(now), account.record)
         if file is not None and not self._is_to_be_believed(account, file, wanted, now):
             file.close()
             file = None
         if file is None:
-            account.usage = count(directory, account.pending)
-            file = SizeFile.replace(directory, self._limits, account.usage)
-        elif file.record is not None:
-            account.usage = file.record.usage
+            file = SizeFile.replace(directory, self._limits, count(directory, account.pending))
+        account.record = file.record
         account.seen = now
-        if not self._limits.hold(account.usage + wanted):
+        if file.record is not None and not self._limits.hold(file.record.usage + wanted):
             file.close()
             raise mailbox_full(bounce=self._bounce)
         return file

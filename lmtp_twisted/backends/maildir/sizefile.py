@@ -38,11 +38,12 @@ class SizeFile:
         self.changed = 0.0
 
     @classmethod
-    def open(cls, directory: int, limits: Limits, booted: float) -> SizeFile | None:
+    def open(cls, directory: int, limits: Limits, booted: float, known: Record | None = None) -> SizeFile | None:
         """
         :param directory: descriptor of the mailbox's.
         :param limits: those that it must have.
         :param booted: when the machine was started. What was written before may lack what it lost with its power.
+        :param known: what it said before.
         :returns: ``None`` where there is no such file that can be read.
         """
         try:
@@ -54,7 +55,11 @@ class SizeFile:
             status = os.fstat(file._descriptor)
             file.changed = status.st_mtime
             if stat.S_ISREG(status.st_mode) and status.st_size <= LONGEST and status.st_mtime >= booted:
-                record = file.read(LONGEST)
+                data = os.pread(file._descriptor, LONGEST, 0)
+                if known is not None and data.startswith(known.data):
+                    record = known.extended(data[len(known.data) :])
+                else:
+                    record = Record.parse(data)
                 file.record = record if record is not None and record.limits == limits else None
         except BaseException:
             file.close()
@@ -73,7 +78,9 @@ class SizeFile:
         name = f"tmp/{time.time_ns()}.P{os.getpid()}Q{next(_counter)}.{NAME}"
         file = cls(directory, os.open(name, _NEW_FILE, 0o600, dir_fd=directory))
         try:
-            file._write(limits.line + usage.line)
+            data = limits.line + usage.line
+            file._write(data)
+            file.record = Record.parse(data)
             os.rename(name, NAME, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
             file.close()
@@ -82,19 +89,15 @@ class SizeFile:
             raise
         return file
 
-    def append(self, usage: Usage) -> int:
+    def append(self, usage: Usage) -> None:
         """
-        :param usage: what is added, or removed.
-        :returns: where our line ends.
+        :param usage: what is added, or removed. What it says then is what it said where our line ended.
         """
         self._write(usage.line)
-        return os.lseek(self._descriptor, 0, os.SEEK_CUR)
-
-    def read(self, end: int) -> Record | None:
-        """
-        :param end: how far to read.
-        """
-        return Record.parse(os.pread(self._descriptor, end, 0))
+        end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        if self.record is not None:
+            start = len(self.record.data)
+            self.record = self.record.extended(os.pread(self._descriptor, end - start, start))
 
     def is_in_place(self) -> bool:
         """Whether no other has taken its place."""

@@ -83,8 +83,7 @@ def folder_of(detail: str) -> str | None:
         name = "".join(f".{utf7(level)}" for level in levels)
     except UnicodeEncodeError:
         return None
-    # Network file systems keep files that were removed while open under such names, and readers look past these.
-    return None if len(name) > MAX_NAME or name.startswith(".nfs") else name
+    return name if len(name) <= MAX_NAME else None
 
 
 def utf7(text: str) -> str:
