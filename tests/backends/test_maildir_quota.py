@@ -319,6 +319,23 @@ def test_a_disk_that_cannot_be_asked_says_try_again(tmp_path: Path, disk: Any) -
     assert asked(backend(tmp_path, Limits(1000))) == (451, "4.3.0")
 
 
+def test_a_file_that_cannot_be_read_says_try_again_and_stays_open_nowhere(
+    tmp_path: Path, receive: Receive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = backend(tmp_path, Limits(10_000))
+    deliver(one, receive("bob@x"))
+
+    def pread(*_arguments: int) -> bytes:
+        raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr(os, "pread", pread)
+    before = len(os.listdir("/proc/self/fd"))
+    assert asked(one, 9_999) == (451, "4.3.0")
+    assert deliver(one, receive("bob@x")) == [(451, "4.3.0")]
+    assert len(os.listdir("/proc/self/fd")) <= before
+    assert len(files(tmp_path)) == 1
+
+
 # Counting
 
 
@@ -602,6 +619,27 @@ def test_a_line_in_a_file_that_was_replaced_is_written_again(tmp_path: Path, rec
     disk.before("write", "bob/maildirsize", replace)
     assert deliver(one, receive("bob@x")) == [None]
     assert sizefile(tmp_path).read_text() == f"10000S\n{SIZE} 1\n{SIZE} 1\n"
+
+
+def test_a_line_in_a_file_that_was_removed_is_written_again(tmp_path: Path, receive: Receive, disk: Any) -> None:
+    """Dovecot removes it where it could not count."""
+    one = backend(tmp_path, Limits(10_000))
+    deliver(one, receive("bob@x"))
+    disk.before("write", "bob/maildirsize", sizefile(tmp_path).unlink)
+    assert deliver(one, receive("bob@x")) == [None]
+    assert sizefile(tmp_path).read_text() == f"10000S\n{SIZE} 1\n{SIZE} 1\n"
+
+
+def test_nothing_is_given_back_where_the_file_is_gone(tmp_path: Path) -> None:
+    boxes = Mailboxes(str(tmp_path), create=True, fsync=False, depth=2)
+    one = Quota(boxes, Limits(10_000))
+    boxes.open(BOB)
+    reservation = one.reserve(BOB, "1.a,S=100", 100)
+    sizefile(tmp_path).unlink()
+    one.settle(reservation, is_filed=False)
+    assert not sizefile(tmp_path).exists()
+    one.check(BOB, 0)
+    assert record(tmp_path).usage == Usage()
 
 
 PROCESS = """
