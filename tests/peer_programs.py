@@ -12,9 +12,10 @@ PEERS = {
     "exim": ("exim4", "nc"),
     "swaks": ("swaks",),
     "netcat": ("nc",),
-    "dovecot": ("dovecot", "doveconf"),
+    "dovecot": ("dovecot", "doveconf", "doveadm"),
     "node": ("node",),
     "haproxy": ("haproxy",),
+    "strace": ("strace",),
 }
 
 #: Where tools/install-peers puts what Debian does not let be installed beside the others.

@@ -1,0 +1,73 @@
+"""Whether each sync of a record is needed: what is lost without it, or else which other one did its work."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Sequence
+
+import attrs
+from power_loss import Loss, Replay, Sync
+from traced_server import MAIL, Record
+
+
+class Cover(enum.Enum):
+    """Why nothing is lost without a sync. These reasons are all that there are."""
+
+    #: It is there for what it reports and not for what it writes: that the file system has given up, of which syncfs
+    #: says nothing before Linux 6.13. All that it could bring to disk the syncfs before it has.
+    REPORTS = "an fsync behind a syncfs brings nothing more to disk"
+    #: Directories are made, and made certain, before the messages of a batch are written. That a syncfs comes later,
+    #: since several wait, is not yet known then; where the message is alone there is none.
+    BATCH = "the directory was made for a batch, whose syncfs came before the reply"
+    #: Two threads are at work. Where both wait for the disk, the one that began later has also waited for what the
+    #: other had written. Nothing of that can be counted on.
+    CHANCE = "another thread happened to sync the same meanwhile"
+
+
+@attrs.frozen
+class Verdict:
+    """
+    :ivar sync: one of the syncs of a record.
+    :ivar loss: what is lost without it; else
+    :ivar cover: why nothing is; ``None`` where there is no reason.
+    """
+
+    sync: Sync
+    loss: Loss | None
+    cover: Cover | None = None
+
+
+def replay_of(record: Record) -> Replay:
+    """A replay that has not begun."""
+    return Replay(record.directory, MAIL, record.promises)
+
+
+def verdicts_on(record: Record) -> Iterator[Verdict]:
+    """Each sync is taken out in turn."""
+    whole = replay_of(record)
+    assert whole.play(record.events) is None
+    everything = range(len(record.events) + 1)
+    for sync in whole.syncs:
+        loss = replay_of(record).play(record.events, {sync.call: everything})
+        yield Verdict(sync, loss, None if loss else _cover_of(sync, whole.syncs, record))
+
+
+def _cover_of(sync: Sync, syncs: Sequence[Sync], record: Record) -> Cover | None:
+    """
+    The reason, if it holds: where those whom it names leave to this sync what is its own work, and do all else, its
+    work is missed.
+    """
+    if sync.is_behind:
+        return Cover.REPORTS
+    others = [other for other in syncs if other.call is not sync.call]
+    by_chance = [other for other in others if other.call.thread != sync.call.thread]
+    of_batch = [other for other in others if other.call.name == "syncfs"] if is_parent(sync) else []
+    for cover, named in ((Cover.CHANCE, by_chance), (Cover.BATCH, of_batch + by_chance)):
+        if replay_of(record).play(record.events, {other.call: sync.work for other in [sync, *named]}):
+            return cover
+    return None
+
+
+def is_parent(sync: Sync) -> bool:
+    """Whether it is of a directory in which directories are made, not messages."""
+    return sync.call.name == "fsync" and sync.what != "a file" and not sync.what.endswith("/new")
