@@ -5,13 +5,14 @@ VENV   ?= .venv
 PORT   ?= 2524
 BIN    := $(VENV)/bin
 
-.PHONY: run test fuzz lint types docs check peers conformance bench-environment bench memory syncs news clean
+.PHONY: run test fuzz kill lint types docs check peers conformance bench-environment bench memory syncs news clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run     the server on 127.0.0.1:$(PORT), mail into Maildirs under ./mail; PORT=N for another port"
 	@echo "make test    the tests; ARGS=tests/routing for a part of them"
 	@echo "make fuzz    the fuzzer, a minute for each of its targets; SECONDS=600 TARGETS=session for other ones"
+	@echo "make kill    servers that are killed under load, 500 times; ARGS='--kills 50 --seed 1' for others"
 	@echo "make check   lint, types and documentation"
 	@echo "make peers   the real peers that some tests and the benchmark need (Debian, as root)"
 	@echo "make conformance   what the kit says of other servers, written into docs/conformance-peers.rst"
@@ -51,6 +52,9 @@ fuzz: $(VENV)/.dev
 	    $(BIN)/python tests/fuzz/fuzz_engine.py $$target -max_total_time=$(SECONDS) \
 	        -artifact_prefix=build/fuzz/$$target- build/fuzz/$$target || exit 1; \
 	done
+
+kill: $(VENV)/.dev
+	$(BIN)/python tests/durability/kill.py $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import zlib
 from collections.abc import Sequence
 from typing import IO
 
@@ -17,6 +18,10 @@ _TRACE = re.compile(rb"Return-Path: <%b>\nReceived: from [^\n]+\n(?:\t[^\n]+\n)+
 _TOKEN = re.compile(rb"^Message-ID: <(\w+)@example\.net>\n", re.MULTILINE)
 #: A positive final reply: the recipient, and the id that no other reply has.
 POSITIVE = re.compile(rb"^250 2\.0\.0 <([^>]*)> (\S+) [^\r\n]*\r\n", re.MULTILINE)
+
+#: Octets of a line, and some 2 MB of lines of which each is another.
+_LINE = 72
+_TEXT = b"".join(b"%-69dx\r\n" % number if number % 9 else b".%-68dx\r\n" % number for number in range(28_000))
 
 
 @attrs.frozen
@@ -34,15 +39,11 @@ class Message:
     @classmethod
     def make(cls, token: str, recipients: Sequence[str], size: int) -> Message:
         """
-        :param size: octets of the content, about. Its lines all differ, and some begin with a dot.
+        :param size: octets of the content, about. Which lines it has depends on the token; some begin with a dot.
         """
-        head = f"Message-ID: <{token}@example.net>\r\nSubject: durable\r\n\r\n"
-        width = 70
-        lines = (
-            f"{'.' if number % 9 == 0 else ''}{token} {number} ".ljust(width, "x")
-            for number in range(1 + size // width)
-        )
-        return cls(token, tuple(recipients), (head + "\r\n".join(lines) + "\r\n").encode())
+        head = f"Message-ID: <{token}@example.net>\r\nSubject: durable\r\n\r\n".encode()
+        start = _LINE * (zlib.crc32(token.encode()) % 1000)
+        return cls(token, tuple(recipients), head + _TEXT[start : start + _LINE * (1 + size // _LINE)])
 
     @property
     def burst(self) -> bytes:
