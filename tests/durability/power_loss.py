@@ -59,6 +59,7 @@ class Replay:
     def __init__(self, path: str, mail: str, promises: Mapping[str, tuple[Message, str]]) -> None:
         self.syncs: list[Sync] = []
         self.stops = 0
+        self._when = 0
         self._mail = mail
         self._promises = promises
         self._sent: dict[str, set[Message]] = {}
@@ -77,10 +78,11 @@ class Replay:
         :param spared: for some syncs the changes that they do not make certain here, though they said they had.
         :returns: the first loss there would be, if there would be any.
         """
-        process = Process(self.top, self.path, self._answered)
+        process = Process(self.top, self.path, self._when, self._answered)
         last: dict[int, Call] = {}
         for event in events:
             call = event.call
+            self._when += 1
             node = process.node_of(call) if event.is_end else None
             changed = process.see(event, spared.get(call, ()) if spared else ())
             if event.is_end:

@@ -22,7 +22,7 @@ TRACED = """
 """.split()  # noqa: SIM905  # a list of literals would be a page
 #: How to run it: threads too, all of every string, in hexadecimal, and no call that this machine lacks. What is traced
 #: is our child, and strace its own.
-STRACE = ("strace", "-D", "-f", "-qq", "-xx", "-s", "16777216", "--seccomp-bpf", "-e", f"trace=?{',?'.join(TRACED)}")
+STRACE = ("strace", "-D", "-f", "-qq", "-xx", "-s", "16777216", "-e", f"trace=?{',?'.join(TRACED)}")
 
 _LINE = re.compile(r"(?P<thread>\d+) +(?P<rest>.*)")
 _BEGINNING = re.compile(r"(?P<name>\w+)\((?P<arguments>.*)")

@@ -73,14 +73,22 @@ def token_of(octets: bytes) -> str | None:
     return match[1].decode() if match else None
 
 
+class NotListening(AssertionError):
+    """A server has ended before it listened."""
+
+
 def port_of(output: IO[str]) -> int:
-    """The port of 127.0.0.1 where a server says that it listens."""
+    """
+    The port of 127.0.0.1 where a server says that it listens.
+
+    :raises NotListening: where it never says so.
+    """
     said = []
     for line in output:
         said.append(line)
         if match := re.search(r"listening on 127\.0\.0\.1:(\d+)$", line):
             return int(match[1])
-    raise AssertionError(f"it does not listen:\n{''.join(said)}")
+    raise NotListening(f"it does not listen:\n{''.join(said)}")
 
 
 class Session:

@@ -31,15 +31,16 @@ class Process:
 
     :param top: the one directory that is looked at, with all below: empty and on disk when the process starts.
     :param path: its path, and the current directory of the process.
+    :param when: how many events came before it starts.
     :param sent: called when something begins to be sent, since from then on a client may have it; returns whether that
         matters.
     :ivar when: counts the events.
     :ivar work: for each sync the changes that its thread has made, by their time, and asks it first to make certain.
     """
 
-    def __init__(self, top: Directory, path: str, sent: Callable[[bytes], bool]) -> None:
+    def __init__(self, top: Directory, path: str, when: int, sent: Callable[[bytes], bool]) -> None:
         self.top = top
-        self.when = 0
+        self.when = when
         self.work: dict[Call, frozenset[int]] = {}
         self._sent = sent
         self._path = path

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
 from recorded_calls import STRACE, Event, events_of
-from sent_messages import Message, Session, port_of
+from sent_messages import Message, NotListening, Session, port_of
 
 MAIL = "mail"
 #: ``twistd`` as it is installed, but that every file system is one where syncfs is good and no time is too long for it:
@@ -62,14 +64,15 @@ class TracedServer:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        assert self.process.stdout is not None
-        self._port = port_of(self.process.stdout)
 
-    def session(self) -> Session:
-        """A session that has greeted."""
-        session = Session(self._port)
-        session.greet()
-        return session
+    def sessions(self, number: int) -> list[Session]:
+        """Sessions that have greeted."""
+        assert self.process.stdout is not None
+        port = port_of(self.process.stdout)
+        sessions = [Session(port) for _ in range(number)]
+        for session in sessions:
+            session.greet()
+        return sessions
 
     def stop(self) -> list[Event]:
         """End it if it has not ended; returns what it did."""
@@ -80,6 +83,8 @@ class TracedServer:
             return events_of(lines)
 
 
+#: What a server is given to do; returns the promises that it made.
+Load = Callable[[TracedServer], dict[str, tuple[Message, str]]]
 #: Beyond what a message may keep in memory: it is spooled.
 LARGE = 1_200_000
 
@@ -95,8 +100,8 @@ def every_path(server: TracedServer) -> dict[str, tuple[Message, str]]:
     def message(*recipients: str, size: int = 500) -> Message:
         return Message.make(f"m{next(count)}", recipients, size)
 
-    sessions = [server.session() for _ in range(6)]
-    first, *others = sessions
+    sessions = server.sessions(6)
+    first = sessions[0]
     # A new mailbox with new parents, and once more.
     first.deliver(message("a@one.example"))
     first.deliver(message("a@one.example"))
@@ -119,7 +124,6 @@ def every_path(server: TracedServer) -> dict[str, tuple[Message, str]]:
     for session in sessions:
         promises.update(session.promised)
         session.close()
-    assert len(others) == 5
     return promises
 
 
@@ -132,16 +136,33 @@ def _at_once(sessions: Sequence[Session], messages: Sequence[Message]) -> None:
         session.finish(message)
 
 
-def record(directory: Path, options: str) -> Record:
+def deliver(message: Message) -> Load:
+    """:param message: one message, whatever comes of it."""
+
+    def load(server: TracedServer) -> dict[str, tuple[Message, str]]:
+        promised: dict[str, tuple[Message, str]] = {}
+        # A server that is killed says nothing, or ends in the midst of what it says.
+        with contextlib.suppress(OSError, NotListening):
+            (session,) = server.sessions(1)
+            with contextlib.closing(session):
+                promised = session.promised
+                session.deliver(message)
+        return promised
+
+    return load
+
+
+def record(directory: Path, options: str, load: Load = every_path, inject: str = _SLOW) -> Record:
     """
-    :param directory: an empty one.
+    :param directory: where the server runs.
     :param options: of the backend.
+    :param load: what it is given to do.
+    :param inject: what strace is to do with some calls.
     """
-    home = directory / "home"
-    home.mkdir()
-    server = TracedServer(home, directory / "calls", options)
-    try:
-        promises = every_path(server)
-    finally:
-        events = server.stop()
-    return Record(str(home), events, promises)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        server = TracedServer(directory, Path(elsewhere, "calls"), options, inject)
+        try:
+            promises = load(server)
+        finally:
+            events = server.stop()
+    return Record(str(directory), events, promises)

@@ -15,7 +15,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
+<<<<<<< HEAD
 from lmtp_twisted.backends.maildir.folders import MARK, NoSuchFolder, enter_folder, mark
+=======
+from lmtp_twisted.backends.maildir.disk import sync_all
+>>>>>>> f626cf9 (A directory that a killed server left behind is on disk before mail is promised in it)
 from lmtp_twisted.backends.maildir.refusals import no_such_mailbox
 from lmtp_twisted.errors import DeliveryError
 
@@ -104,6 +108,8 @@ class Mailboxes:
         self._lock = threading.Lock()
         # Held while directories are made: a thread that finds one there knows that it is also on disk.
         self._making = threading.Lock()
+        # File systems where this also holds for what others had made before us.
+        self._settled: set[int] = set()
 
     def make_root(self) -> None:
         """
@@ -209,6 +215,7 @@ class Mailboxes:
             self._open.clear()
 
     def _open_anew(self, names: tuple[str, ...]) -> Mailbox:
+<<<<<<< HEAD
         inbox = self.inbox_of(names)
         directory = self._enter(inbox, create=self._create)
         try:
@@ -218,6 +225,21 @@ class Mailboxes:
                 directory = enter_folder(mailbox, name, self._make if self._create_folders else None)
                 os.close(mailbox)
                 self._complete(directory, (*_FOLDERS, MARK))
+=======
+        if self._fsync and not self._settled:
+            root = os.open(self._root, _DIRECTORY)
+            try:
+                self._settle(root)
+            finally:
+                os.close(root)
+        directory = self._enter(names, create=self._create)
+        try:
+            self._settle(directory)
+            missing = [name for name in _FOLDERS if not _is_there(directory, name)]
+            if missing:
+                # A mailbox is its directory: what it lacks is made even where mailboxes are not.
+                self._make(directory, missing)
+>>>>>>> f626cf9 (A directory that a killed server left behind is on disk before mail is promised in it)
             return Mailbox("/".join((self._root, *names)), directory)
         finally:
             os.close(directory)
@@ -248,6 +270,16 @@ class Mailboxes:
             finally:
                 os.close(parent)
         return directory
+
+    def _settle(self, directory: int) -> None:
+        """
+        Bring to disk what was there before us, once for each file system. A server that was killed behind a mkdir(2),
+        and has not come to its fsync, leaves a directory that nobody else would sync.
+        """
+        device = os.fstat(directory).st_dev
+        if self._fsync and device not in self._settled:
+            sync_all(directory)
+            self._settled.add(device)
 
     def _make(self, parent: int, names: Sequence[str]) -> None:
         for name in names:

@@ -62,6 +62,18 @@ def syncfs(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
+def sync_all(descriptor: int) -> None:
+    """
+    The same, or the next best where there is no syncfs: all that there is.
+
+    :raises OSError: where some of it is not on disk, and this can be known.
+    """
+    if _syncfs is None:
+        os.sync()
+    else:
+        syncfs(descriptor)
+
+
 @attrs.define(eq=False)
 class _Pace:
     """
