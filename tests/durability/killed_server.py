@@ -29,6 +29,25 @@ _MAILBOXES = [f"u{number}@{domain}.example" for domain in ("one", "two") for num
 TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
+def start(directory: Path, mail: str, program: str = TWISTD) -> subprocess.Popen[str]:
+    """
+    :param directory: where it runs.
+    :param mail: the argument of ``maildir:``.
+    :param program: in Python, what runs ``twistd``.
+    :returns: a server, which says on its standard output where it listens.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", program, "-n", "--pidfile=", "lmtp", "--port=0", f"--backend=maildir:{mail}"],
+        cwd=directory,
+        # What measures coverage never gets to write its file, and takes longer to start than the server.
+        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 @attrs.define
 class Figures:
     """What was seen, over all kills."""
@@ -80,7 +99,7 @@ class KilledServer:
         :raises AssertionError: where something is lost, partial, or there twice; it names the seed.
         """
         self._round += 1
-        process = self._start()
+        process = start(self._directory, "mail", self._program)
         try:
             assert process.stdout is not None
             port = port_of(process.stdout)
@@ -95,18 +114,6 @@ class KilledServer:
         process.stdout.close()
         self.look({(message.token, mailbox) for session in sessions for message, mailbox in session.promised.values()})
         self._figures.kills += 1
-
-    def _start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", self._program, "-n", "--pidfile=", "lmtp", "--port=0", "--backend=maildir:mail"],
-            cwd=self._directory,
-            # What measures coverage never gets to write its file, and takes longer to start than the server.
-            env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
 
     def _load(self, process: subprocess.Popen[str], port: int) -> list[Session]:
         sessions = [Session(port) for _ in range(SESSIONS)]
