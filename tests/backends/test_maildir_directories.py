@@ -52,7 +52,28 @@ def test_every_directory_that_gets_a_new_one_is_synced(tmp_path: Path, disk: Any
 
 def test_nothing_is_synced_where_that_is_off(tmp_path: Path, disk: Any) -> None:
     mailboxes(tmp_path, fsync=False).open(ALICE)
-    assert disk.made("fsync") == []
+    assert disk.made("fsync", "syncfs") == []
+
+
+def test_what_was_there_before_us_is_synced_once_and_before_a_mailbox_is_opened(tmp_path: Path, disk: Any) -> None:
+    """A server that was killed behind its mkdir leaves a directory that nobody else would sync."""
+    tmp_path.joinpath(*ALICE).mkdir(parents=True)
+    disk.calls.clear()
+    ours = mailboxes(tmp_path)
+    ours.open(ALICE)
+    ours.open(("example.org", "bob"))
+    assert disk.made("syncfs", "mkdir")[:2] == [("syncfs", ""), ("mkdir", "example.org/alice/tmp")]
+    assert len(disk.made("syncfs")) == 1
+
+
+def test_where_that_fails_the_mailbox_is_not_opened_and_the_next_try_syncs_again(tmp_path: Path, disk: Any) -> None:
+    ours = mailboxes(tmp_path)
+    disk.fail("syncfs", "", errno.EIO, times=1)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        ours.open(ALICE)
+    assert disk.made("mkdir") == []
+    ours.open(ALICE)
+    assert len(disk.made("syncfs")) == 1
 
 
 def test_a_directory_that_another_process_makes_first_is_taken_and_synced(tmp_path: Path, disk: Any) -> None:

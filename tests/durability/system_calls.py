@@ -7,22 +7,9 @@ import posixpath
 from collections.abc import Callable, Collection
 from typing import cast
 
-import attrs
+from named_nodes import Descriptor, Names, Unknown
 from recorded_calls import Call, Event
 from worst_disk import Directory, File, Node, below
-
-
-class Unknown(Exception):
-    """A call of which the model cannot tell what it does."""
-
-
-@attrs.define(eq=False)
-class Descriptor:
-    """An open file or directory; ``node`` is ``None`` where it is none of ours."""
-
-    node: Node | None
-    offset: int = 0
-    appends: bool = False
 
 
 class Process:
@@ -43,8 +30,7 @@ class Process:
         self.when = when
         self.work: dict[Call, frozenset[int]] = {}
         self._sent = sent
-        self._path = path
-        self._descriptors: dict[int, Descriptor] = {}
+        self._names = Names(top, path)
         self._begun: dict[Call, tuple[int, Node | None]] = {}
         self._changes_by: dict[int, set[int]] = {}
 
@@ -66,7 +52,7 @@ class Process:
         name = call.name.removesuffix("at") if call.name in _AT else call.name
         handler = getattr(self, f"_{name}", None)
         if handler is None:
-            if name in _OF_OTHERS or not self._concerns_us(call):
+            if name in _OF_OTHERS or not self._names.concerns_us(call):
                 return False
             raise Unknown(str(call))
         has_changed = bool(handler(call))
@@ -80,7 +66,7 @@ class Process:
 
     def _begin(self, call: Call) -> bool:
         if call.name in _SYNCS:
-            descriptor = self._descriptor(call.arguments[0])
+            descriptor = self._names.descriptor(call.arguments[0])
             node = descriptor.node if descriptor else None
             self._begun[call] = self.when, node
             # What it has to do it does for the first time: a later sync of the same thread has other work.
@@ -90,63 +76,10 @@ class Process:
             changes -= changed
         elif call.name == "close":
             # From its beginning on the number may be given to another.
-            self._descriptors.pop(int(cast(str, call.arguments[0])), None)
-        elif call.name in ("sendto", "write") and self._is_elsewhere(call.arguments[0]):
+            self._names.descriptors.pop(int(cast(str, call.arguments[0])), None)
+        elif call.name in ("sendto", "write") and self._names.is_elsewhere(call.arguments[0]):
             return self._sent(cast(bytes, call.arguments[1]))
         return False
-
-    def _descriptor(self, argument: str | bytes) -> Descriptor | None:
-        assert isinstance(argument, str)
-        return self._descriptors.get(int(argument))
-
-    def _is_elsewhere(self, argument: str | bytes) -> bool:
-        descriptor = self._descriptor(argument)
-        return descriptor is None or descriptor.node is None
-
-    def _concerns_us(self, call: Call) -> bool:
-        """Whether it names a descriptor or a path of ours."""
-        for argument in call.arguments:
-            if isinstance(argument, bytes):
-                if not os.fsdecode(argument).startswith("/") or self._inside(os.fsdecode(argument)) is not None:
-                    return True
-            elif argument.isdecimal() and not self._is_elsewhere(argument):
-                return True
-        return False
-
-    def _inside(self, path: str) -> str | None:
-        """A path relative to ours, if it leads there."""
-        path = posixpath.normpath(path)
-        return path[len(self._path) + 1 :] if path == self._path or path.startswith(f"{self._path}/") else None
-
-    def _place(self, start: str | bytes, path: str | bytes) -> tuple[Directory, str] | None:
-        """
-        The directory that holds what a path stands for, and its name there, which is empty for the directory itself;
-        ``None`` where that is not ours.
-        """
-        assert isinstance(path, bytes)
-        text = os.fsdecode(path)
-        directory = self.top
-        if text.startswith("/"):
-            inside = self._inside(text)
-            if inside is None:
-                return None
-            text = inside
-        elif start != "AT_FDCWD":
-            descriptor = self._descriptor(start)
-            if descriptor is None or descriptor.node is None:
-                return None
-            if not isinstance(descriptor.node, Directory):
-                raise Unknown(f"{text!r} in a file")
-            directory = descriptor.node
-        *parents, name = text.split("/")
-        for parent in parents:
-            node = directory.now.get(parent)
-            if not isinstance(node, Directory):
-                raise Unknown(f"{parent!r} of {text!r}")
-            directory = node
-        if ".." in (name, *parents):
-            raise Unknown(text)
-        return directory, "" if name == "." else name
 
     # Files
 
@@ -155,10 +88,10 @@ class Process:
         start, path, flags, *_ = call.arguments if call.name == "openat" else ("AT_FDCWD", *call.arguments)
         options = cast(str, flags).split("|")
         assert call.result is not None
-        place = self._place(start, path)
+        place = self._names.place(start, path)
         if "O_TMPFILE" in options or place is None:
             # One without a name is ours as soon as it gets one.
-            self._descriptors[call.result] = Descriptor(File() if "O_TMPFILE" in options else None)
+            self._names.descriptors[call.result] = Descriptor(File() if "O_TMPFILE" in options else None)
             return False
         directory, name = place
         node = directory.now.get(name) if name else directory
@@ -169,11 +102,11 @@ class Process:
             directory.change(self.when, name, node)
         elif "O_TRUNC" in options:
             cast(File, node).change(self.when, 0, None)
-        self._descriptors[call.result] = Descriptor(node, appends="O_APPEND" in options)
+        self._names.descriptors[call.result] = Descriptor(node, appends="O_APPEND" in options)
         return True
 
     def _write(self, call: Call) -> bool:
-        descriptor = self._descriptor(call.arguments[0])
+        descriptor = self._names.descriptor(call.arguments[0])
         if descriptor is None or descriptor.node is None:
             return False
         node = cast(File, descriptor.node)
@@ -185,7 +118,7 @@ class Process:
         return True
 
     def _ftruncate(self, call: Call) -> bool:
-        descriptor = self._descriptor(call.arguments[0])
+        descriptor = self._names.descriptor(call.arguments[0])
         if descriptor is None or descriptor.node is None:
             return False
         cast(File, descriptor.node).change(self.when, int(cast(str, call.arguments[1])), None)
@@ -195,13 +128,13 @@ class Process:
 
     def _chdir(self, call: Call) -> bool:
         """chdir(2) to where it is"""
-        if self._inside(os.fsdecode(cast(bytes, call.arguments[0]))) != "":
+        if self._names.inside(os.fsdecode(cast(bytes, call.arguments[0]))) != "":
             raise Unknown(str(call))
         return False
 
     def _mkdir(self, call: Call) -> bool:
         """mkdir(2), mkdirat(2)"""
-        place = self._place(*(call.arguments[:2] if call.name == "mkdirat" else ("AT_FDCWD", call.arguments[0])))
+        place = self._names.place(*(call.arguments[:2] if call.name == "mkdirat" else ("AT_FDCWD", call.arguments[0])))
         if place is None:
             return False
         directory, name = place
@@ -215,12 +148,12 @@ class Process:
         start, old, new_start, new, flags = call.arguments
         text = os.fsdecode(cast(bytes, old))
         if "AT_EMPTY_PATH" in flags or text.startswith("/proc/self/fd/"):  # type: ignore[operator]
-            opened = self._descriptor(start if not text else posixpath.basename(text))
+            opened = self._names.descriptor(start if not text else posixpath.basename(text))
             node = opened.node if opened else None
         else:
-            place = self._place(start, old)
+            place = self._names.place(start, old)
             node = place[0].now[place[1]] if place else None
-        target = self._place(new_start, new)
+        target = self._names.place(new_start, new)
         if target is None and node is None:
             return False
         if target is None or node is None:
@@ -234,7 +167,7 @@ class Process:
             call_from, call_to = ("AT_FDCWD", call.arguments[0]), ("AT_FDCWD", call.arguments[1])
         else:
             call_from, call_to = (call.arguments[0], call.arguments[1]), (call.arguments[2], call.arguments[3])
-        source, target = self._place(*call_from), self._place(*call_to)
+        source, target = self._names.place(*call_from), self._names.place(*call_to)
         if source is None and target is None:
             return False
         if source is None or target is None:
@@ -245,7 +178,7 @@ class Process:
 
     def _unlink(self, call: Call) -> bool:
         """unlink(2), unlinkat(2), of a directory too"""
-        place = self._place(*(call.arguments[:2] if call.name == "unlinkat" else ("AT_FDCWD", call.arguments[0])))
+        place = self._names.place(*(call.arguments[:2] if call.name == "unlinkat" else ("AT_FDCWD", call.arguments[0])))
         if place is None:
             return False
         place[0].change(self.when, place[1], None)
