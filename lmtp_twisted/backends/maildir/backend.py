@@ -6,7 +6,6 @@ import os
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -20,12 +19,14 @@ from lmtp_twisted.backends.maildir.disk import Disk, Fsync, can_sync_together
 from lmtp_twisted.backends.maildir.job import Job, Names
 from lmtp_twisted.backends.maildir.lanes import Lane
 from lmtp_twisted.backends.maildir.lines import Newlines
+from lmtp_twisted.backends.maildir.lookups import Lookups
 from lmtp_twisted.backends.maildir.maildirsize import Limits
 from lmtp_twisted.backends.maildir.naming import Case, Layout, Naming
 from lmtp_twisted.backends.maildir.quota import OverQuota, Quota
 from lmtp_twisted.backends.maildir.refusals import refusal_of
 from lmtp_twisted.backends.maildir.sized import SizedDelivery
 from lmtp_twisted.backends.maildir.subaddress import Detail, Subaddresses
+from lmtp_twisted.backends.maildir.sweep import Sweeper
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.errors import DeliveryError, TemporaryFailure
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
@@ -107,6 +108,8 @@ class MaildirBackend:
         )
         self._mailboxes.make_root()
         self._quota = None if limits is None else Quota(self._mailboxes, limits, overquota)
+        self._sweeper = Sweeper(self._mailboxes, self._pool)
+        self._lookups = Lookups(reactor, self._pool)
         filer = Filer(self._mailboxes, hostname, newlines, Disk(fsync), self._quota)
         # Where a batch is synced as one, one thread writes while the other waits for the disk; with more of them each
         # has less to sync together. Where each file is synced by itself, more threads do more of that at a time.
@@ -162,7 +165,7 @@ class MaildirBackend:
         is_known = self._create or self._mailboxes.knows(names)
         if is_known and (self._quota is None or self._quota.surely_has_room_for(names, octets)):
             return None
-        found = deferToThreadPool(self._reactor, self._pool, self._check, names, octets)
+        found: Deferred[None] = self._lookups.run(self._check, names, octets)
         return found.addErrback(self._not_found, names)
 
     def _check(self, names: Names, octets: int) -> None:
@@ -232,6 +235,7 @@ class MaildirBackend:
         return idle.addCallback(self._close)
 
     def _close(self, _: None) -> None:
+        self._sweeper.stop()
         for lane in (self._lane, self._large_lane):
             lane.dismiss()
         self._mailboxes.close()

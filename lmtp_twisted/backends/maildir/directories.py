@@ -10,21 +10,21 @@ import contextlib
 import errno
 import os
 import resource
+import stat
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-<<<<<<< HEAD
-from lmtp_twisted.backends.maildir.folders import MARK, NoSuchFolder, enter_folder, mark
-=======
 from lmtp_twisted.backends.maildir.disk import sync_all
->>>>>>> f626cf9 (A directory that a killed server left behind is on disk before mail is promised in it)
-from lmtp_twisted.backends.maildir.refusals import no_such_mailbox
+from lmtp_twisted.backends.maildir.folders import MARK, NoSuchFolder, enter_folder, mark
+from lmtp_twisted.backends.maildir.refusals import no_such_mailbox, no_such_name
 from lmtp_twisted.errors import DeliveryError
 
 #: Mailboxes that are held open at the most, where the process may have so many files.
 MOST_OPEN = 512
+#: Seconds after which a mailbox is opened anew, however often it is used.
+DAY = 24 * 3600.0
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _INSIDE = _DIRECTORY | os.O_NOFOLLOW
@@ -42,7 +42,7 @@ class Mailbox:
     :ivar device: of ``new``: files are linked only within one.
     """
 
-    __slots__ = ("_inode", "_seen", "device", "new", "path", "tmp")
+    __slots__ = ("_inode", "_opened", "_seen", "device", "new", "path", "tmp")
 
     def __init__(self, path: str, directory: int) -> None:
         self.tmp = self.new = -1
@@ -52,16 +52,19 @@ class Mailbox:
         status = os.fstat(self.new)
         self.device = status.st_dev
         self._inode = status.st_ino
-        self._seen = time.monotonic()
+        self._seen = self._opened = time.monotonic()
 
     def is_current(self, now: float) -> bool:
         """
-        Whether it is still in its place: not renamed, not hidden by a mount. Looked up once a second.
+        Whether it is still in its place: not renamed, not hidden by a mount. Looked up once a second. After a day it
+        is no longer taken to be, so that whoever looks after mailboxes that are opened sees those in use, too.
 
         :param now: seconds of :func:`time.monotonic`.
         """
         if now - self._seen < 1.0:
             return True
+        if now - self._opened > DAY:
+            return False
         try:
             status = os.stat(self.path)
         except OSError:
@@ -86,6 +89,8 @@ class Mailboxes:
     :param most: how many are held open; by default as the limit of open files allows.
     :param depth: how many names lead to a mailbox, and one more to a folder of it; ``None`` where there are no folders.
     :param create_folders: whether a missing folder is made.
+
+    :ivar opened: called with the names of each mailbox that was opened, in the thread that did.
     """
 
     def __init__(
@@ -110,6 +115,7 @@ class Mailboxes:
         self._making = threading.Lock()
         # File systems where this also holds for what others had made before us.
         self._settled: set[int] = set()
+        self.opened: Callable[[tuple[str, ...]], None] = _nobody_listens
 
     def make_root(self) -> None:
         """
@@ -188,6 +194,7 @@ class Mailboxes:
             self._open.move_to_end(names)
             if len(self._open) > self._most:
                 self._open.popitem(last=False)
+        self.opened(names)
         return mailbox
 
     def existing(self, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -209,48 +216,51 @@ class Mailboxes:
             pass
         return names
 
+    def open_tmp(self, names: tuple[str, ...]) -> int:
+        """
+        :returns: a descriptor of the mailbox's ``tmp``; whoever asks closes it. Nothing is made.
+        :raises lmtp_twisted.errors.PermanentFailure: where the mailbox does not exist.
+        :raises OSError: where it cannot be opened.
+        """
+        directory = self._enter(names, create=False)
+        try:
+            return os.open("tmp", _INSIDE, dir_fd=directory)
+        finally:
+            os.close(directory)
+
     def close(self) -> None:
         """Hold none open any more."""
         with self._lock:
             self._open.clear()
 
     def _open_anew(self, names: tuple[str, ...]) -> Mailbox:
-<<<<<<< HEAD
-        inbox = self.inbox_of(names)
-        directory = self._enter(inbox, create=self._create)
-        try:
-            self._complete(directory, _FOLDERS)
-            for name in names[len(inbox) :]:
-                mailbox = directory
-                directory = enter_folder(mailbox, name, self._make if self._create_folders else None)
-                os.close(mailbox)
-                self._complete(directory, (*_FOLDERS, MARK))
-=======
         if self._fsync and not self._settled:
             root = os.open(self._root, _DIRECTORY)
             try:
                 self._settle(root)
             finally:
                 os.close(root)
-        directory = self._enter(names, create=self._create)
+        inbox = self.inbox_of(names)
+        directory = self._enter(inbox, create=self._create)
         try:
             self._settle(directory)
-            missing = [name for name in _FOLDERS if not _is_there(directory, name)]
-            if missing:
-                # A mailbox is its directory: what it lacks is made even where mailboxes are not.
-                self._make(directory, missing)
->>>>>>> f626cf9 (A directory that a killed server left behind is on disk before mail is promised in it)
+            self._complete(directory)
+            for name in names[len(inbox) :]:
+                mailbox = directory
+                directory = enter_folder(mailbox, name, self._make if self._create_folders else None)
+                os.close(mailbox)
+                self._complete(directory, is_folder=True)
             return Mailbox("/".join((self._root, *names)), directory)
         finally:
             os.close(directory)
 
-    def _complete(self, directory: int, wanted: Sequence[str]) -> None:
+    def _complete(self, directory: int, *, is_folder: bool = False) -> None:
         """A mailbox is its directory: what it lacks is made even where mailboxes are not."""
-        missing = [name for name in wanted if not _is_there(directory, name)]
-        if missing:
-            if MARK in missing:
-                mark(directory)
-                missing.remove(MARK)
+        missing = [name for name in _FOLDERS if not _is_there(directory, name)]
+        is_marked = not is_folder or _has_mark(directory)
+        if not is_marked:
+            mark(directory)
+        if missing or not is_marked:
             self._make(directory, missing)
 
     def _enter(self, names: tuple[str, ...], *, create: bool) -> int:
@@ -267,6 +277,11 @@ class Mailboxes:
                 if create:
                     raise
                 raise no_such_mailbox() from None
+            except OSError as error:
+                if error.errno == errno.ENAMETOOLONG:
+                    # A file system with shorter names than we know of, such as eCryptfs.
+                    raise no_such_name() from None
+                raise
             finally:
                 os.close(parent)
         return directory
@@ -302,11 +317,26 @@ def closing_directory(descriptor: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _is_there(directory: int, name: str) -> bool:
+def _nobody_listens(names: tuple[str, ...]) -> None:
+    pass
+
+
+def _has_mark(directory: int) -> bool:
     try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
+        os.stat(MARK, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return False
+    return True
+
+
+def _is_there(directory: int, name: str) -> bool:
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    # Also of cur, which only readers open: theirs would be led elsewhere.
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
     return True
 
 

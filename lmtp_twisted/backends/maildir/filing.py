@@ -72,7 +72,7 @@ class Filing:
     :ivar placed: the mailboxes that have it in ``new``, and its name there.
     """
 
-    __slots__ = ("_by_device", "_files", "_job", "_name", "_reserved", "_store", "_waiting", "placed")
+    __slots__ = ("_by_device", "_files", "_full", "_job", "_name", "_reserved", "_store", "_waiting", "placed")
 
     def __init__(self, store: Store, job: Job, name: str) -> None:
         self._store = store
@@ -84,6 +84,8 @@ class Filing:
         self._files: list[_File] = []
         self._by_device: dict[int, _File] = {}
         self._reserved: dict[Names, Reservation] = {}
+        # File systems that had no room for it.
+        self._full: tuple[int, ...] = ()
         self.placed: dict[Names, tuple[Mailbox, str]] = {}
 
     def write(self) -> None:
@@ -104,13 +106,26 @@ class Filing:
         mailbox = self._store.mailboxes.open(names)
         if mailbox.device in self._by_device:
             return mailbox
+        if mailbox.device in self._full:
+            self._check_room(mailbox)
         try:
             file = self._write_file(names, mailbox)
         except FileNotFoundError:
             mailbox = self._store.mailboxes.open(names, anew=True)
             file = self._write_file(names, mailbox)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                self._full += (mailbox.device,)
+            raise
         self._add(file)
         return mailbox
+
+    def _check_room(self, mailbox: Mailbox) -> None:
+        # One mailbox may be out of room by itself (a project's quota), so the others are tried. But a disk that is full
+        # is not filled up once for each of a thousand recipients.
+        room = os.fstatvfs(mailbox.tmp)
+        if room.f_bfree * room.f_frsize < self._job.message.size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _add(self, file: _File) -> None:
         self._files.append(file)
@@ -179,19 +194,18 @@ class Filing:
 
     def _link_into(self, names: Names, mailbox: Mailbox) -> None:
         file = self._by_device[mailbox.device]
+        final = self._final(file)
         try:
-            self._link(file, names, mailbox)
+            os.link(self._name, final, src_dir_fd=file.mailbox.tmp, dst_dir_fd=mailbox.new)
         except FileNotFoundError:
-            self._link(file, names, self._store.mailboxes.open(names, anew=True))
+            # This mailbox has gone, or that where the file lies, which is no failure of this one.
+            self._copy_into(names, self._store.mailboxes.open(names, anew=True))
         except OSError as error:
             if error.errno not in _NO_LINK:
                 raise
             self._copy_into(names, mailbox)
-
-    def _link(self, file: _File, names: Names, mailbox: Mailbox) -> None:
-        final = self._final(file)
-        os.link(self._name, final, src_dir_fd=file.mailbox.tmp, dst_dir_fd=mailbox.new)
-        self.placed[names] = mailbox, final
+        else:
+            self.placed[names] = mailbox, final
 
     def _copy_into(self, names: Names, mailbox: Mailbox) -> None:
         # It is renamed with the others, and linked from until that fails too.

@@ -13,8 +13,8 @@ from functools import lru_cache
 
 import attrs
 
+from lmtp_twisted.backends.maildir.refusals import no_such_name
 from lmtp_twisted.backends.maildir.subaddress import MAX_NAME, NO_SUBADDRESSES, Subaddresses
-from lmtp_twisted.errors import PermanentFailure
 from lmtp_twisted.wire.addresses import CONTROL_CHARACTERS, Address
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -119,7 +119,7 @@ def component(part: str) -> str:
     """
     name = unicodedata.normalize("NFC", part)
     if not name or name.startswith(".") or "/" in name or CONTROL_CHARACTERS.search(name):
-        raise PermanentFailure("No mailbox can have this name", code=553, enhanced="5.1.3")
+        raise no_such_name()
     return _not_too_long(name)
 
 
@@ -129,5 +129,5 @@ def _not_too_long(name: str) -> str:
     except UnicodeEncodeError:
         length = MAX_NAME + 1
     if length > MAX_NAME:
-        raise PermanentFailure("No mailbox can have this name", code=553, enhanced="5.1.3")
+        raise no_such_name()
     return name

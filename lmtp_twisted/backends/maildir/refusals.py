@@ -31,6 +31,11 @@ def mailbox_full(*, bounce: bool) -> DeliveryError:
     return TemporaryFailure("Mailbox full", code=452, enhanced="4.2.2")
 
 
+def no_such_name() -> PermanentFailure:
+    """No mailbox can have this name, now or ever."""
+    return PermanentFailure("No mailbox can have this name", code=553, enhanced="5.1.3")
+
+
 def refusal_of(error: BaseException) -> DeliveryError:
     """
     :param error: anything.
