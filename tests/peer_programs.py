@@ -15,6 +15,8 @@ PEERS = {
     "dovecot": ("dovecot", "doveconf", "doveadm"),
     "node": ("node",),
     "haproxy": ("haproxy",),
+    "btrfs": ("mkfs.btrfs", "btrfs"),
+    "ext4": ("mkfs.ext4",),
     "strace": ("strace",),
 }
 
