@@ -116,3 +116,9 @@ class Disk:
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
     """A disk whose paths are told from ``tmp_path`` on."""
     return Disk(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def disk_class() -> type[Disk]:
+    """For tests that make their own in each of many runs."""
+    return Disk
