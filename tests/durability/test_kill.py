@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kill import kill
+from kill import kill, main
 from killed_server import TWISTD, Figures, KilledServer
 from sent_messages import Message
 
@@ -39,6 +39,13 @@ def test_fifty_kills_lose_nothing_and_leave_nothing_partial_or_twice(tmp_path: P
     assert figures.large
     assert figures.unanswered
     assert figures.left_in_tmp
+
+
+def test_the_command_of_make_kill_says_the_seed_and_what_it_saw(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--kills", "2", "--seed", "7", "--parallel", "1"])
+    assert re.match(
+        r"seed 7\n2 kills: \d+ copies answered with 250, .* files left in tmp; \d+ s\n\Z", capsys.readouterr().out
+    )
 
 
 def test_a_server_that_answers_too_early_is_found_out(tmp_path: Path) -> None:
