@@ -55,7 +55,9 @@ def test_what_waits_is_filed_together_and_answered_in_order(no_linger: None, job
     tested = lane(work, pool)
     for job in given:
         tested.put(job)
+    assert tested.depth == 5
     pool.run()
+    assert tested.depth == 0
     assert work.batches == [given]
     assert work.answered == given
 

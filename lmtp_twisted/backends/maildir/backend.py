@@ -132,6 +132,11 @@ class MaildirBackend:
         self._octets = 0
         self._idle: list[Deferred[None]] = []
 
+    @property
+    def lanes(self) -> tuple[Lane, Lane]:
+        """Where messages wait and are counted: the ordinary ones, and the large ones."""
+        return self._lane, self._large_lane
+
     def getDelivery(self, session: SessionInfo) -> MaildirBackend | SizedDelivery:
         """
         This object, or one that remembers the size of the message where a quota asks for it.

@@ -9,6 +9,7 @@ and changes, so nothing has to be locked.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -25,6 +26,28 @@ _log = Logger(namespace="lmtp_twisted")
 LINGER = 0.2
 
 
+@attrs.define
+class Counters:
+    """
+    What went through a lane. Changed in the reactor thread only.
+
+    :ivar batches: that were filed.
+    :ivar jobs: that were in them.
+    :ivar largest: jobs of the largest of them.
+    :ivar seconds: that threads took for them in all.
+    """
+
+    batches: int = 0
+    jobs: int = 0
+    largest: int = 0
+    seconds: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """Jobs of a batch; 0 where there was none."""
+        return self.jobs / self.batches if self.batches else 0.0
+
+
 @attrs.define(eq=False)
 class Lane:
     """
@@ -35,6 +58,7 @@ class Lane:
     :ivar threads: how many work at a time at the most.
     :ivar jobs: how many a batch has at the most.
     :ivar mailboxes: when a batch has so many, no further job joins it.
+    :ivar counters: what went through.
     """
 
     reactor: Any
@@ -44,9 +68,15 @@ class Lane:
     threads: int
     jobs: int = 1
     mailboxes: int = 200
+    counters: Counters = attrs.field(factory=Counters, init=False)
     # None tells one thread to leave.
     _waiting: SimpleQueue[Job | None] = attrs.field(factory=SimpleQueue, init=False)
     _working: int = attrs.field(default=0, init=False)
+
+    @property
+    def depth(self) -> int:
+        """How many jobs wait for a thread, about."""
+        return self._waiting.qsize()
 
     def put(self, job: Job) -> None:
         """A job more. Called in the reactor thread."""
@@ -67,12 +97,13 @@ class Lane:
     def _work(self) -> None:
         """In a thread."""
         while batch := self._take():
+            began = time.monotonic()
             try:
                 self.file(batch)
             except BaseException:
                 # Nothing was filed as far as the jobs know, and so they will say.
                 _log.failure("a batch was not filed")
-            self.reactor.callFromThread(self._report, batch)
+            self.reactor.callFromThread(self._report, batch, time.monotonic() - began)
         self.reactor.callFromThread(self._left)
 
     def _take(self) -> list[Job]:
@@ -91,8 +122,13 @@ class Lane:
             pass
         return batch
 
-    def _report(self, batch: list[Job]) -> None:
+    def _report(self, batch: list[Job], seconds: float) -> None:
         """In the reactor thread."""
+        counters = self.counters
+        counters.batches += 1
+        counters.jobs += len(batch)
+        counters.largest = max(counters.largest, len(batch))
+        counters.seconds += seconds
         for job in batch:
             self.answer(job)
 
