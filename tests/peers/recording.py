@@ -14,11 +14,21 @@ from zope.interface import implementer
 class _EndsByHalves(Proxy):
     """Exim ends its side behind a QUIT that it has sent with all else, and still wants to hear the answers."""
 
+    _halves = 2
+
     def readConnectionLost(self) -> None:
         self.peer.transport.loseWriteConnection()
+        self._half_is_lost()
 
     def writeConnectionLost(self) -> None:
-        """Nothing is left to be done: what the other side still says is passed on."""
+        """What the other side still says is passed on."""
+        self._half_is_lost()
+
+    def _half_is_lost(self) -> None:
+        self._halves -= 1
+        if not self._halves:
+            # Twisted looks at such a connection no more, and would leave its socket open.
+            self.transport.loseConnection()
 
 
 class _TowardsServer(_EndsByHalves, ProxyClient):
