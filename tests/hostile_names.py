@@ -4,6 +4,7 @@ Recipients whose names want to be something else, a path, an option, another use
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from hypothesis import strategies as st
@@ -104,6 +105,8 @@ DOMAINS = (
     "-x",
     "",
 )
+#: The name of a folder's directory: levels of printable US-ASCII without slashes, none of them empty.
+FOLDER = r"(\.[ -\-0-~]+)+"
 _PIECES = (
     *("..", ".", "/", "\0", "~", "-", "+", "&", "&AC8-", "\uff0e", "\u2044"),
     *("\r\n", "\\", "victim", "outside", "new", "tmp"),
@@ -159,3 +162,24 @@ class Tree:
     def inside(self) -> list[str]:
         """All files below the root."""
         return [path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if not path.is_dir()]
+
+    def folders(self) -> list[str]:
+        """The directories below the root that hold no others, where all that are there are to be seen."""
+        return [
+            path.relative_to(self.root).as_posix()
+            for path in self.root.rglob("*")
+            if path.is_dir() and not any(below.is_dir() for below in path.iterdir())
+        ]
+
+    def look(self, mailbox: str) -> None:
+        """
+        :param mailbox: a pattern of the path of a mailbox, from the root on.
+        :raises AssertionError: where there is anything but mailboxes, folders right in them, and what belongs there.
+        """
+        files = re.compile(rf"{mailbox}/({FOLDER}/)?((new|tmp)/\d+\.M\d+P\d+Q\d+\.[\w.]+,S=\d+)")
+        own = re.compile(rf"{mailbox}/({FOLDER}/maildirfolder|maildirsize)")
+        for name in self.inside():
+            assert files.fullmatch(name) or own.fullmatch(name), name
+        parts = re.compile(rf"{mailbox}/({FOLDER}/)?(new|tmp|cur)")
+        for name in self.folders():
+            assert parts.fullmatch(name), name

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +30,12 @@ LAYOUTS = {
     "/{domain}/of-{local}/Maildir": r"[^/.][^/]*/of-[^/]+/Maildir",
     "/{local}@{domain}": r"[^/.][^/]*@[^/]*",
 }
+
+#: With folders that are made.
+FOLDERS = "detail=folder,create=yes"
+
+# To a recipient, and to what looks like another command.
+_ANSWERS = ("250", "500", "501", "553", "550", "503", "502", "555", "214", "252", "421", "452")
 
 Watched = Callable[[Path], contextlib.AbstractContextManager[Any]]
 
@@ -65,7 +70,7 @@ def deliver(client: Conversation, names: list[bytes]) -> list[str]:
         # A name with a CR LF is several lines.
         for reply in client.send(b"RCPT TO:<" + name + b">\r\n"):
             accepted += reply.startswith("250 2.1.5")
-            assert reply[:3] in ("250", "500", "501", "553", "550", "503", "502", "555", "214", "252", "421"), reply
+            assert reply[:3] in _ANSWERS, reply
     if client.is_closed:
         return []
     replies = client.say("DATA", "Subject: hello", "", "hello", ".")
@@ -76,11 +81,8 @@ def deliver(client: Conversation, names: list[bytes]) -> list[str]:
 
 
 def look(tree: Tree, calls: Any, layout: str) -> None:
-    """Nothing but mailboxes was touched."""
-    mailbox = LAYOUTS[layout]
-    files = re.compile(rf"{mailbox}/(\.[^/]+/)?(new|tmp)/\d+\.M\d+P\d+Q\d+\.[\w.]+,S=\d+")
-    for name in tree.inside():
-        assert files.fullmatch(name), name
+    """Nothing but mailboxes and their folders was touched."""
+    tree.look(LAYOUTS[layout])
     for name, *paths in calls.calls:
         # What an earlier run had open is closed whenever its last reference goes.
         for path in () if name == "close" else paths:
@@ -93,16 +95,21 @@ _SOME = st.lists(recipients, min_size=1, max_size=4)
 _LAYOUT = st.sampled_from(sorted(LAYOUTS))
 
 
-@settings(max_examples=150)
-@given(names=_SOME, layout=_LAYOUT, case=st.sampled_from(["fold", "keep"]))
+_OPTIONS = st.lists(st.sampled_from(["case=keep", "create=yes", "detail=folder", "quota=1G"]), unique=True).map(
+    ",".join
+)
+
+
+@settings(max_examples=200)
+@given(names=_SOME, layout=_LAYOUT, options=_OPTIONS)
 def test_no_recipient_touches_anything_outside_the_root(
-    watched: Watched, names: list[bytes], layout: str, case: str
+    watched: Watched, names: list[bytes], layout: str, options: str
 ) -> None:
     """RFC 5321 §4.1.2: a local part may be nearly anything."""
     with tempfile.TemporaryDirectory() as directory:
         tree = Tree(directory)
         before = tree.outside()
-        client = session(tree.root, layout, f"fsync=no,case={case}")
+        client = session(tree.root, layout, f"fsync=no,{options}".rstrip(","))
         with watched(tree.root) as calls:
             replies = deliver(client, names)
         assert [reply for reply in replies if not reply.startswith(("250 2.0.0 ", "553 5.1.3 "))] == []
@@ -128,16 +135,39 @@ def test_where_mailboxes_are_not_made_no_recipient_makes_anything(
         assert calls.made("mkdir", "link", "rename", "unlink", "write") == []
 
 
+@settings(max_examples=75)
+@given(first=recipients, names=_SOME, layout=_LAYOUT)
+def test_no_recipient_of_a_full_mailbox_touches_anything_outside_the_root(
+    watched: Watched, first: bytes, names: list[bytes], layout: str
+) -> None:
+    """There is room for the first message only. Where the second is for other mailboxes as well they get it."""
+    with tempfile.TemporaryDirectory() as directory:
+        tree = Tree(directory)
+        before = tree.outside()
+        client = session(tree.root, layout, f"fsync=no,quota=1G:1,{FOLDERS}")
+        with watched(tree.root) as calls:
+            deliver(client, [first])
+            if not client.is_closed:
+                client.say("RSET", "MAIL FROM:<a@example.net> SMTPUTF8")
+                replies = deliver(client, [first, *names])
+                assert {reply[:10] for reply in replies} <= {"250 2.0.0 ", "452 4.2.2 ", "553 5.1.3 "}
+        assert tree.outside() == before
+        look(tree, calls, layout)
+
+
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
 @pytest.mark.parametrize("local", LOCAL_PARTS, ids=lambda local: ascii(local)[:30])
-def test_each_known_trick_is_a_mailbox_or_a_refusal(tmp_path: Path, watched: Watched, local: str, layout: str) -> None:
+@pytest.mark.parametrize("options", ["", f",{FOLDERS}", f",{FOLDERS},quota=1G"], ids=["", "folders", "quota"])
+def test_each_known_trick_is_a_mailbox_or_a_folder_or_a_refusal(
+    tmp_path: Path, watched: Watched, local: str, layout: str, options: str
+) -> None:
     tree = Tree(str(tmp_path))
     before = tree.outside()
-    client = session(tree.root, layout, "fsync=no")
+    client = session(tree.root, layout, f"fsync=no{options}")
     with watched(tree.root) as calls:
         replies = deliver(client, [recipient(local, "x")])
     assert [reply[:9] for reply in replies] in ([], ["250 2.0.0"])
-    assert len(tree.inside()) == len(replies)
+    assert len([name for name in tree.inside() if ",S=" in name]) == len(replies)
     assert tree.outside() == before
     look(tree, calls, layout)
 

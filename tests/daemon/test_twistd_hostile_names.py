@@ -33,14 +33,15 @@ def touched(trace: str) -> Iterator[tuple[str, str, bool]]:
 
 
 @pytest.mark.peer("strace")
-def test_the_calls_of_a_real_server_stay_below_the_root(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", ["", ",detail=folder,create=yes,quota=1G"], ids=["mailboxes", "folders and quota"])
+def test_the_calls_of_a_real_server_stay_below_the_root(tmp_path: Path, options: str) -> None:
     """As the kernel sees them."""
     tree = Tree(str(tmp_path))
     before = tree.outside()
     trace = tmp_path.with_name(f"{tmp_path.name}.trace")
     # As a grandchild, so that signals are for the server.
     strace = ("strace", "-D", "-f", "-y", "-qq", "-s", "4096", "-e", "trace=%file", "-o", str(trace))
-    arguments = ("--port", "0", "--backend", f"maildir:{tree.root}")
+    arguments = ("--port", "0", "--backend", f"maildir:{tree.root}{options}")
     with twistd(tmp_path.parent, *arguments, prefix=strace, environment={"PYTHONDONTWRITEBYTECODE": "1"}) as server:
         with Client(server.port) as client:
             started = trace.stat().st_size
@@ -64,6 +65,11 @@ def test_the_calls_of_a_real_server_stay_below_the_root(tmp_path: Path) -> None:
         server.terminate()
         assert server.ended() == -signal.SIGTERM
     assert tree.outside() == before
+    tree.look("[^/.][^/]*/[^/.][^/]*")
+    if options:
+        names = tree.inside()
+        assert [name for name in names if "/.&IKw-/new/" in name]
+        assert [name for name in names if name.endswith("/maildirsize")]
     changes = 0
     with open(trace, "rb") as file:
         file.seek(started)
