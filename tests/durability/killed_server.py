@@ -25,7 +25,14 @@ SESSIONS = 4
 _MESSAGES = 200
 #: Beyond what a message may keep in memory: it is spooled.
 _LARGE = 1_100_000
-_MAILBOXES = [f"u{number}@{domain}.example" for domain in ("one", "two") for number in range(8)]
+_MAILBOXES = [
+    f"u{number}{detail}@{domain}.example"
+    for domain in ("one", "two")
+    for number in range(8)
+    for detail in ("", "+lists", "+work.done")[: 1 + number % 3]
+]
+#: Folders are made, and each mailbox has its ``maildirsize``.
+_OPTIONS = "detail=folder,create=yes,quota=1T"
 TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
@@ -99,7 +106,7 @@ class KilledServer:
         :raises AssertionError: where something is lost, partial, or there twice; it names the seed.
         """
         self._round += 1
-        process = start(self._directory, "mail", self._program)
+        process = start(self._directory, f"mail,{_OPTIONS}", self._program)
         try:
             assert process.stdout is not None
             port = port_of(process.stdout)
@@ -147,8 +154,8 @@ class KilledServer:
         :raises AssertionError: where something is lost, partial, or there twice.
         """
         found: Counter[tuple[str, str]] = Counter()
-        for file in self._mail.glob("*/*/new/*"):
-            mailbox = "/".join(file.parts[-4:-2])
+        for file in self._mail.rglob("new/*"):
+            mailbox = file.parents[1].relative_to(self._mail).as_posix()
             octets = file.read_bytes()
             token = token_of(octets)
             message = self.sent.get(token or "")
@@ -165,7 +172,7 @@ class KilledServer:
         figures.promises += len(promises)
         figures.large += sum(len(self.sent[token].content) > 10**6 for token, _ in promises)
         figures.unanswered += len(found.keys() - promises)
-        for left in self._mail.glob("*/*/tmp/*"):
+        for left in self._mail.rglob("tmp/*"):
             figures.left_in_tmp += 1
             left.unlink()
 

@@ -23,6 +23,9 @@ class Cover(enum.Enum):
     #: Directories are made, and made certain, before the messages of a batch are written. That a syncfs comes later,
     #: since several wait, is not yet known then; where the message is alone there is none.
     BATCH = "the directory was made for a batch, whose syncfs came before the reply"
+    #: A mailbox that is made for a folder is synced twice, once for what makes it a mailbox and once for the folder.
+    #: No reply comes in between.
+    FOLDER = "the same directory was synced again at once, for the folder that was made in it"
     #: Two threads are at work. Where both wait for the disk, the one that began later has also waited for what the
     #: other had written. Nothing of that can be counted on.
     CHANCE = "another thread happened to sync the same meanwhile"
@@ -69,7 +72,13 @@ def _cover_of(sync: Sync, syncs: Sequence[Sync], record: Record) -> Cover | None
     by_chance = [other for other in others if other.call.thread != sync.call.thread]
     of_batch = [other for other in others if other.call.name == "syncfs"] if is_parent(sync) else []
     at_start = [other for other in others if is_at_start(other)] if is_parent(sync) else []
-    for cover, named in ((Cover.START, at_start), (Cover.CHANCE, by_chance), (Cover.BATCH, of_batch + by_chance)):
+    for_folder = [other for other in others if _is_next(sync, other, syncs)] if is_parent(sync) else []
+    for cover, named in (
+        (Cover.START, at_start),
+        (Cover.FOLDER, for_folder),
+        (Cover.CHANCE, for_folder + by_chance),
+        (Cover.BATCH, of_batch + for_folder + by_chance),
+    ):
         if replay_of(record).play(record.events, {other.call: sync.work for other in [sync, *named]}):
             return cover
     return None
@@ -78,6 +87,12 @@ def _cover_of(sync: Sync, syncs: Sequence[Sync], record: Record) -> Cover | None
 def is_parent(sync: Sync) -> bool:
     """Whether it is of a directory in which directories are made, not messages."""
     return sync.call.name == "fsync" and sync.what != "a file" and not sync.what.endswith("/new")
+
+
+def _is_next(sync: Sync, other: Sync, syncs: Sequence[Sync]) -> bool:
+    """Whether the other is of the same directory, and what the thread syncs next."""
+    later = (each for each in syncs if each.call.thread == sync.call.thread and each.call.number > sync.call.number)
+    return other is next(later, None) and other.what == sync.what
 
 
 def is_at_start(sync: Sync) -> bool:

@@ -59,12 +59,19 @@ class Message:
     @property
     def mailboxes(self) -> frozenset[str]:
         """Where it goes, as paths from the root of the mail: each once, whatever the spelling."""
-        return frozenset("/".join(reversed(address.lower().split("@"))) for address in self.recipients)
+        return frozenset(map(mailbox_of, self.recipients))
 
     def is_whole(self, octets: bytes) -> bool:
         """Whether a file is this message, octet for octet, behind the trace headers."""
         trace = _TRACE.match(octets)
         return trace is not None and octets[trace.end() :] == self.content.replace(b"\r\n", b"\n")
+
+
+def mailbox_of(address: str) -> str:
+    """Where mail for an address goes, with ``detail=folder``: the path of its mailbox or folder (Maildir++)."""
+    local, _, domain = address.lower().partition("@")
+    user, _, detail = local.partition("+")
+    return f"{domain}/{user}" + (f"/.{detail}" if detail else "")
 
 
 def token_of(octets: bytes) -> str | None:
@@ -146,7 +153,7 @@ class Session:
                 raise AssertionError(f"not stored: {reply!r}")
             if positive[1].decode() != recipient:
                 raise AssertionError(f"not the reply for {recipient}: {reply!r}")
-            self.promised[positive[2].decode()] = message, "/".join(reversed(recipient.lower().split("@")))
+            self.promised[positive[2].decode()] = message, mailbox_of(recipient)
 
     def deliver(self, message: Message) -> None:
         """The whole of it."""

@@ -13,13 +13,16 @@ from pathlib import Path
 import pytest
 from needed_syncs import Cover, Verdict, is_at_start, replay_of, verdicts_on
 from power_loss import Replay
-from sent_messages import Message
-from traced_server import MAIL, Record, deliver, record
+from recorded_calls import Call
+from sent_messages import Message, mailbox_of
+from traced_server import FOLDER, MAIL, Record, deliver, record
 
 pytestmark = pytest.mark.peer("strace")
 
 #: The ways to wait for the disk that promise something.
 SAFE = ("yes", "each")
+#: A folder that is made in a mailbox that was there before.
+FOLDER_OF_OLD = mailbox_of(FOLDER)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +78,7 @@ def test_each_sync_is_missed_or_it_is_known_what_did_its_work(
     """The reasons are those of :class:`Cover`, each of which names the other sync."""
     found = verdicts(fsync)
     assert [str(verdict.sync) for verdict in found if not verdict.loss and not verdict.cover] == []
-    assert fsync == "yes" or {verdict.cover for verdict in found} <= {None, Cover.CHANCE, Cover.START}
+    assert fsync == "yes" or {verdict.cover for verdict in found} <= {None, Cover.CHANCE, Cover.FOLDER, Cover.START}
     for cover in Cover:
         harmless = [str(verdict.sync) for verdict in found if verdict.cover is cover]
         print(f"fsync={fsync}: {len(harmless)} of {len(found)} are not missed: {cover.value}", *harmless, sep="\n  ")
@@ -95,19 +98,58 @@ def _kind(verdict: Verdict) -> str:
     return f"{sync.call.name} of {what}{' behind a syncfs' if sync.is_behind else ''}"
 
 
-@pytest.mark.parametrize("fsyncs", range(1, 6))
-def test_what_a_server_that_was_killed_had_begun_its_successor_makes_certain(tmp_path: Path, fsyncs: int) -> None:
+@pytest.mark.parametrize("fsync", SAFE)
+def test_folders_and_the_files_of_the_quota_are_in_the_record(recorded: Callable[[str], Record], fsync: str) -> None:
+    """Folders are made in mailboxes old and new; ``maildirsize`` is made, put in its place, and appended to."""
+    run = recorded(fsync)
+    replay = replay_of(run)
+    replay.play(run.events)
+    folders = {mailbox for _, mailbox in run.promises.values() if "/." in mailbox}
+    assert {FOLDER_OF_OLD, "four.example/g/.lists.python"} < folders
+    for name in ("mkdirat .lists", "openat maildirfolder", "renameat maildirsize", "openat maildirsize to append"):
+        assert name in {_shown(event.call) for event in run.events if event.is_end}
+
+
+@pytest.mark.parametrize("fsync", SAFE)
+def test_the_sync_of_a_folders_parent_is_missed(recorded: Callable[[str], Record], fsync: str) -> None:
+    """It lies in a mailbox that has been there before, and is certain: only the folder would be lost."""
+    run = recorded(fsync)
+    made = next(event.call for event in run.events if _shown(event.call) == "mkdirat .lists")
+    replay = replay_of(run)
+    assert replay.play(run.events) is None
+    sync = next(sync for sync in replay.syncs if sync.call.number > made.number)
+    assert (sync.call.name, sync.what) == ("fsync", f"{MAIL}/one.example/a")
+    loss = replay_of(run).play(run.events, {sync.call: range(len(run.events) + 1)})
+    assert loss is not None
+    assert f"may not be in {FOLDER_OF_OLD}/new" in loss.what
+
+
+def _shown(call: Call) -> str:
+    """The call, and what it names last."""
+    name = next((argument.decode() for argument in reversed(call.arguments) if isinstance(argument, bytes)), "")
+    appends = " to append" if any("O_APPEND" in str(argument) for argument in call.arguments) else ""
+    return f"{call.name} {name}{appends}"
+
+
+@pytest.mark.parametrize(
+    ("address", "fsyncs"),
+    [("a@one.example", fsyncs) for fsyncs in range(1, 6)] + [("a+lists@one.example", fsyncs) for fsyncs in range(4, 8)],
+)
+def test_what_a_server_that_was_killed_had_begun_its_successor_makes_certain(
+    tmp_path: Path, address: str, fsyncs: int
+) -> None:
     """
     Killed behind a mkdir(2) and before the fsync(2) of its parent, it leaves a directory that is there, and need not
     be after a loss of power. The next server finds it, and has to promise mail in it.
 
+    :param address: of a new mailbox, or a new folder of one.
     :param fsyncs: which of its thread's fsyncs it is that it never comes to; the first is also one of the main thread.
     """
-    lost, kept = (Message.make(token, ["a@one.example"], 500) for token in ("lost", "kept"))
+    lost, kept = (Message.make(token, [address], 500) for token in ("lost", "kept"))
     first = record(tmp_path, "fsync=yes", deliver(lost), f"inject=fsync:signal=SIGKILL:when={fsyncs}")
     second = record(tmp_path, "fsync=yes", deliver(kept))
     assert [message for message, _ in second.promises.values()] == [kept]
-    known = {**first.promises, **second.promises, "never": (lost, "one.example/a")}
+    known = {**first.promises, **second.promises, "never": (lost, mailbox_of(address))}
     replay = Replay(str(tmp_path), MAIL, known)
     assert replay.play(first.events) is None
     assert replay.play(second.events) is None

@@ -27,6 +27,8 @@ run()
 #: Each sync takes some milliseconds more: what comes meanwhile is filed together, and calls of threads overlap.
 _SLOW = "inject=fsync,syncfs:delay_exit=15000"
 _PATIENCE = 60.0
+#: Of the backend, beside how it waits for the disk: folders are made, and each mailbox has its ``maildirsize``.
+OPTIONS = "detail=folder,create=yes,quota=1G"
 
 
 @attrs.frozen
@@ -48,7 +50,7 @@ class TracedServer:
 
     :param directory: where it runs; mail goes below.
     :param log: what strace writes.
-    :param options: of the backend.
+    :param options: of the backend, beside :data:`OPTIONS`.
     :param inject: what strace is to do with some calls.
     """
 
@@ -56,7 +58,7 @@ class TracedServer:
         self.directory, self._log = directory, log
         traced = [*STRACE, "-e", inject, "-o", str(log), sys.executable, "-B", "-c", _TWISTD]
         self.process = subprocess.Popen(
-            [*traced, "-n", "--pidfile=", "lmtp", "--port=0", f"--backend=maildir:{MAIL},{options}"],
+            [*traced, "-n", "--pidfile=", "lmtp", "--port=0", f"--backend=maildir:{MAIL},{options},{OPTIONS}"],
             cwd=directory,
             env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
             stdin=subprocess.DEVNULL,
@@ -85,6 +87,8 @@ class TracedServer:
 
 #: What a server is given to do; returns the promises that it made.
 Load = Callable[[TracedServer], dict[str, tuple[Message, str]]]
+#: Of a mailbox that :func:`every_path` has made before.
+FOLDER = "a+lists@one.example"
 #: Beyond what a message may keep in memory: it is spooled.
 LARGE = 1_200_000
 
@@ -107,6 +111,12 @@ def every_path(server: TracedServer) -> dict[str, tuple[Message, str]]:
     first.deliver(message("a@one.example"))
     # Several recipients: a mailbox that is there, new ones, one of another domain, one twice.
     first.deliver(message("a@one.example", "b@one.example", "c@two.example", "B@one.example"))
+    # A new folder of a mailbox that is there, and once more; one with all its parents, then the mailbox itself; several.
+    first.deliver(message(FOLDER))
+    first.deliver(message(FOLDER))
+    first.deliver(message("g+lists.python@four.example"))
+    first.deliver(message("g@four.example"))
+    first.deliver(message("a@one.example", FOLDER, "b+lists@one.example", "g+lists@four.example"))
     # Several messages that wait together: for one mailbox each, for the same, for several, for a new one.
     together = [
         message("a@one.example"),
@@ -117,8 +127,11 @@ def every_path(server: TracedServer) -> dict[str, tuple[Message, str]]:
         message("a@one.example", "e@three.example"),
     ]
     _at_once(sessions, together)
+    folders = [FOLDER, "b+work@one.example", "h+lists@four.example", "a+work@one.example", FOLDER, "h@four.example"]
+    _at_once(sessions, [message(folder) for folder in folders])
     # Large ones, alone and beside small ones.
     first.deliver(message("a@one.example", size=LARGE))
+    first.deliver(message("a+large@one.example", FOLDER, size=LARGE))
     _at_once(sessions, [message("a@one.example", "f@one.example", size=LARGE), *map(message, ["a@one.example"] * 5)])
     promises = {}
     for session in sessions:
@@ -155,7 +168,7 @@ def deliver(message: Message) -> Load:
 def record(directory: Path, options: str, load: Load = every_path, inject: str = _SLOW) -> Record:
     """
     :param directory: where the server runs.
-    :param options: of the backend.
+    :param options: of the backend, beside :data:`OPTIONS`.
     :param load: what it is given to do.
     :param inject: what strace is to do with some calls.
     """
