@@ -111,7 +111,8 @@ def every_path(server: TracedServer) -> dict[str, tuple[Message, str]]:
     first.deliver(message("a@one.example"))
     # Several recipients: a mailbox that is there, new ones, one of another domain, one twice.
     first.deliver(message("a@one.example", "b@one.example", "c@two.example", "B@one.example"))
-    # A new folder of a mailbox that is there, and once more; one with all its parents, then the mailbox itself; several.
+    # A new folder of a mailbox that is there, and once more; one with all its parents, then the mailbox itself; several
+    # of them.
     first.deliver(message(FOLDER))
     first.deliver(message(FOLDER))
     first.deliver(message("g+lists.python@four.example"))
