@@ -1,4 +1,4 @@
-"""AUTH: what the server says to each line of it (RFC 4954; PROTOCOL rows of AUTH)."""
+"""AUTH: what the server says to each line of it (RFC 4954)."""
 
 from __future__ import annotations
 
