@@ -71,6 +71,7 @@ def test_a_server_that_does_not_wait_for_the_disk_is_found_out(recorded: Callabl
     assert "may be there and not whole" in loss.what
 
 
+@pytest.mark.timeout(400)  # a play for each sync; a coverage run takes its time
 @pytest.mark.parametrize("fsync", SAFE)
 def test_each_sync_is_missed_or_it_is_known_what_did_its_work(
     verdicts: Callable[[str], list[Verdict]], fsync: str
