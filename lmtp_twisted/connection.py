@@ -81,10 +81,10 @@ class Connection(HeldLineReceiver, TimeoutMixin):
             transport.setTcpNoDelay(True)
         self.session = self.factory.new_session(transport)
         self._wait_for_client(self.factory.settings.idle_timeout)
-        limit = self.factory.session_started(self)
-        if limit is not None:
+        refusal = self.factory.session_started(self)
+        if refusal is not None:
             # Without lingering: there may be any number of these.
-            self.send(limit.encoded)
+            self.send(refusal.encoded)
             self.close()
             return
         settings = self.factory.settings

@@ -19,7 +19,7 @@ from lmtp_twisted.extensions.logins import Failures, naming
 from lmtp_twisted.extensions.peer import CAN_TELL, credentials_of, link_of, may_be_trusted
 from lmtp_twisted.extensions.sasl import mechanisms_for
 from lmtp_twisted.limits import Limit
-from lmtp_twisted.offer import Offers
+from lmtp_twisted.offer import Offer, Offers
 from lmtp_twisted.outbox import Outbox
 from lmtp_twisted.policy import PolicyFirst
 from lmtp_twisted.protocol import LMTPProtocol
@@ -185,27 +185,28 @@ class LMTPFactory(ServerFactory):
 
     # What sessions ask
 
-    def sender_refusal(self, sender: Sender, protocol: Any) -> Reply | None:
+    def sender_refusal(self, sender: Sender, offer: Offer, session: SessionInfo) -> Reply | None:
         """What the settings have against a sender, before the application is asked."""
         parameters, limit = sender.parameters, self.settings.size_limit
-        offer = protocol.offer
         if not offer.refused_keywords.isdisjoint(parameters.keywords) or parameters.body in self._refused_bodies:
             return replies.UNKNOWN_PARAMETER
         if limit and parameters.size is not None and parameters.size > limit:
-            self.limit_reached(protocol.session, Limit.MESSAGE_SIZE)
+            self.limit_reached(session, Limit.MESSAGE_SIZE)
             return replies.TOO_LARGE
         if not parameters.smtputf8 and sender.address is not None and not sender.address.is_ascii:
             return replies.SENDER_NEEDS_SMTPUTF8
         return None
 
-    def recipient_refusal(self, recipient: Recipient, protocol: Any, transaction: Transaction) -> Reply | None:
+    def recipient_refusal(
+        self, recipient: Recipient, offer: Offer, session: SessionInfo, transaction: Transaction
+    ) -> Reply | None:
         """What the settings have against one more recipient, before the application is asked."""
-        if not protocol.offer.refused_keywords.isdisjoint(recipient.parameters.keywords):
+        if not offer.refused_keywords.isdisjoint(recipient.parameters.keywords):
             return replies.UNKNOWN_PARAMETER
         if not recipient.address.is_ascii and not transaction.sender.parameters.smtputf8:
             return replies.RECIPIENT_NEEDS_SMTPUTF8
         if len(transaction.accepted) >= self.settings.max_recipients:
-            self.limit_reached(protocol.session, Limit.RECIPIENTS)
+            self.limit_reached(session, Limit.RECIPIENTS)
             return replies.TOO_MANY_RECIPIENTS
         return None
 

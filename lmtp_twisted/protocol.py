@@ -136,7 +136,7 @@ class LMTPProtocol(Negotiator):
             self._refuse_path(error, argument)
             return
         if not sender.is_plain:
-            refusal = self.factory.sender_refusal(sender, self)
+            refusal = self.factory.sender_refusal(sender, self.offer, self.session)
             if refusal is not None:
                 self.send(refusal.encoded)
                 return
@@ -198,7 +198,7 @@ class LMTPProtocol(Negotiator):
             self._refuse_path(error, argument)
             return
         if not recipient.is_plain or len(transaction.accepted) >= self.factory.settings.max_recipients:
-            refusal = self.factory.recipient_refusal(recipient, self, transaction)
+            refusal = self.factory.recipient_refusal(recipient, self.offer, self.session, transaction)
             if refusal is not None:
                 self.send(refusal.encoded)
                 return

@@ -47,17 +47,10 @@ class Credentials:
 
     :ivar mechanism: the mechanism.
     :ivar value: for the portal.
-    :ivar user: the name that the client gave, as octets; may be empty.
     """
 
     mechanism: Mechanism
     value: Any = attrs.field(repr=False)
-
-    @property
-    def user(self) -> bytes:
-        """The name that the client gave; may be empty."""
-        name: bytes = self.value.username
-        return name
 
 
 class Exchange:

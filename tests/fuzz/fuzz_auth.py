@@ -80,7 +80,7 @@ def _check_credentials(credentials: Credentials) -> None:
     """The user is known, and nothing shows what else is."""
     value = credentials.value
     assert credentials.mechanism.interface.providedBy(value)
-    assert credentials.user or credentials.mechanism.name == "EXTERNAL"
+    assert credentials.value.username or credentials.mechanism.name == "EXTERNAL"
     assert repr(credentials) == f"Credentials(mechanism={credentials.mechanism!r})"
     if isinstance(value, (BearerToken, ClientCertificate)):
         assert repr(value) == f"{type(value).__name__}(username={value.username!r})"
