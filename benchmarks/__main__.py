@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     :returns: the exit status: 1 where a server of ours is absent or failed, or, with ``--check``, a target was missed.
     """
-    parsed = options(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    parsed = options(given)
     end_on_sigterm()
     try:
         build.lmtpload()
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verdicts:
         print("\nTargets", *(line for _, line in verdicts), sep="\n")
     if parsed.json:
-        parsed.json.write_text(json.dumps(report.as_json(scenarios, results), indent=1) + "\n")
+        parsed.json.write_text(json.dumps(report.as_json(given, scenarios, results), indent=1) + "\n")
     failed = any(row.problem and CONTENDERS[row.server].ours for rows in results.values() for row in rows)
     missed = parsed.check and any(reached is not True for reached, _ in verdicts)
     return 1 if failed or missed else 0

@@ -1,4 +1,4 @@
-"""Compiles the two programs that the benchmarks need, when they are first used and when their source has changed."""
+"""Compiles the programs that the benchmarks need, when they are first used and when their source has changed."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / "build"
 GOPATH = Path("/usr/share/gocode")
+C_OPTIONS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
 
 
 class BuildError(Exception):
@@ -17,7 +18,13 @@ class BuildError(Exception):
 def lmtpload() -> Path:
     """The load generator."""
     source, target = HERE / "lmtpload.c", BUILD / "lmtpload"
-    return _built(source, target, ["cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-o", str(target), str(source)])
+    return _built(source, target, ["cc", *C_OPTIONS, "-o", str(target), str(source)])
+
+
+def filing() -> Path:
+    """The system calls of the Maildir backend alone."""
+    source, target = HERE / "filing.c", BUILD / "filing"
+    return _built(source, target, ["cc", *C_OPTIONS, "-pthread", "-o", str(target), str(source)])
 
 
 def gosmtp() -> Path:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from attrs import frozen
 
-from benchmarks import build, dovecot
+from benchmarks import bare, build, dovecot
+from benchmarks.load import Load, Measurement
 
 HERE = Path(__file__).resolve().parent
 
@@ -23,12 +24,14 @@ class Contender:
     :param ours: it is this project's.
     :param command: gives the command line for a port and a directory of its own; may write files there.
     :param absence: says in a few words why it can't be had here; empty where it can.
+    :param alone: it is no server, and this does its work by itself, in a directory.
     """
 
     name: str
     ours: bool
     command: Callable[[int, Path], list[str]]
     absence: Callable[[], str]
+    alone: Callable[[Load, Path], Measurement] | None = None
 
 
 def _module(name: str) -> Callable[[], str]:
@@ -104,5 +107,6 @@ CONTENDERS = {
             lambda port, directory: ["dovecot", "-F", "-c", str(dovecot.configure(directory, port))],
             dovecot.absence,
         ),
+        Contender("bare-calls", False, lambda port, directory: [], _program("cc"), bare.calls),
     )
 }

@@ -2,7 +2,7 @@
 ``python -m benchmarks.memory``: what a large message and many idle sessions cost in memory.
 
 Each figure is a growth over the idle server after a warm-up: the one of the peak while one message of 100 MB comes in,
-and the one that 5,000 sessions cause, each greeted, introduced by LHLO and then silent.
+the same while ten come in at once, and the one that 5,000 sessions cause, each greeted, introduced by LHLO and silent.
 """
 
 import argparse
@@ -27,6 +27,9 @@ GROWTH_TARGET = 8 * 1024 * 1024
 SESSION_TARGET = 10 * 1024
 WARMUP = Load(sessions=10, octets=4096, recipients=1, seconds=60, warmup=0, messages=2000)
 SPARE_FILES = 500
+AT_ONCE = 10
+OURS = ("library-null", "twistd-null", "twistd-maildir")
+BACKENDS = {"twistd-null": "null:", "twistd-maildir": "maildir:{}/mail"}
 BATCH = 250  # sessions that are opened together
 
 
@@ -36,9 +39,9 @@ def running(name: str) -> Iterator[Server]:
     directory = Path(tempfile.mkdtemp(prefix="lmtp-bench-", dir="/var/tmp"))
     port = free_port()
     try:
-        if name == "twistd-null":
+        if name in BACKENDS:
             limits = ("--size-limit", "200M", "--max-sessions", "10000")
-            command = contenders.twistd(port, directory, "null:", *limits)
+            command = contenders.twistd(port, directory, BACKENDS[name].format(directory), *limits)
         else:
             command = CONTENDERS[name].command(port, directory)
         with Server(command, port, directory) as server:
@@ -48,12 +51,12 @@ def running(name: str) -> Iterator[Server]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def growth_for_message(name: str, octets: int) -> int:
-    """Octets by which the peak of the server's memory grows while one message of this size comes in."""
+def growth_for_messages(name: str, octets: int, count: int = 1) -> int:
+    """Octets by which the peak of the server's memory grows while so many messages of this size come in at once."""
     with running(name) as server:
         before = server.memory("VmRSS")
         server.reset_peak()
-        pipelined(server, Load(sessions=1, octets=octets, recipients=1, seconds=60, warmup=0, messages=1))
+        pipelined(server, Load(sessions=count, octets=octets, recipients=1, seconds=60, warmup=0, messages=count))
         return server.memory("VmHWM") - before
 
 
@@ -117,7 +120,10 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parses the command line; ends the process where it is wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description="What a server's memory holds.")
     parser.add_argument(
-        "--servers", metavar="NAME,…", default="library-null,twistd-null", help=f"of {', '.join(CONTENDERS)}"
+        "--servers",
+        metavar="NAME,…",
+        default="library-null,twistd-null,twistd-maildir",
+        help=f"of {', '.join(CONTENDERS)}",
     )
     parser.add_argument("--sessions", type=int, metavar="N", default=SESSIONS, help=f"idle ones ({SESSIONS})")
     parser.add_argument("--octets", type=int, metavar="N", default=MESSAGE, help=f"of the message ({MESSAGE})")
@@ -139,13 +145,15 @@ def measure(name: str, octets: int, sessions: int) -> bool:
         print(f"{name:<16}absent: {absence}")
         return not CONTENDERS[name].ours
     try:
-        growth, each = growth_for_message(name, octets), growth_for_sessions(name, sessions) / sessions
+        growth = growth_for_messages(name, octets)
+        of_many = growth_for_messages(name, octets, AT_ONCE) / AT_ONCE
+        each = growth_for_sessions(name, sessions) / sessions
     except (ServerError, LoadError, BuildError) as error:
         print(f"{name:<16}failed: {error}")
         return False
-    kept = growth < GROWTH_TARGET and each < SESSION_TARGET
+    kept = max(growth, of_many) < GROWTH_TARGET and each < SESSION_TARGET
     word = ("reached" if kept else "MISSED") if CONTENDERS[name].ours else ""
-    print(f"{name:<16}{growth / 2**20:>24.1f}{each / 2**10:>24.1f}  {word}")
+    print(f"{name:<16}{growth / 2**20:>24.1f}{of_many / 2**20:>24.1f}{each / 2**10:>24.1f}  {word}")
     return kept or not CONTENDERS[name].ours
 
 
@@ -163,7 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     message = f"{parsed.octets / 1e6:.0f} MB: peak +MiB"
-    print(f"{'':<16}{message:>24}{'an idle session: KiB':>24}")
+    many = f"each of {AT_ONCE} at once: +MiB"
+    print(f"{'':<16}{message:>24}{many:>24}{'an idle session: KiB':>24}")
     results = [measure(name, parsed.octets, parsed.sessions) for name in parsed.servers]
     print(f"targets: below {GROWTH_TARGET / 2**20:.0f} MiB, below {SESSION_TARGET / 2**10:.0f} KiB")
     return 0 if all(results) else 1

@@ -1,12 +1,15 @@
 """What has been measured, as a table, as a list of the targets reached and missed, and as JSON."""
 
+import os
+import platform
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import asdict
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.measure import Row
-from benchmarks.scenarios import Scenario, Target
+from benchmarks.scenarios import TARGETS, Scenario, Target
 
 Results = Mapping[str, Sequence[Row]]
 MIB = 1024 * 1024
@@ -52,10 +55,8 @@ def verdicts(targets: Iterable[Target], results: Results) -> list[tuple[bool | N
     :returns: ``True``, ``False``, or ``None`` where one of the two has no result; and a line that says so.
     """
     found: list[tuple[bool | None, str]] = []
-    for target in targets:
-        rows = {row.server: row for row in results.get(target.scenario, ())}
-        if target.server not in rows or target.other not in rows:
-            continue
+    for target in _asked(targets, results):
+        rows = {row.server: row for row in results[target.scenario]}
         ratio = rows[target.server].times(rows[target.other])
         reached = None if ratio is None else ratio >= target.factor
         word = {True: "reached", False: "MISSED", None: "unknown"}[reached]
@@ -65,13 +66,33 @@ def verdicts(targets: Iterable[Target], results: Results) -> list[tuple[bool | N
     return found
 
 
-def as_json(scenarios: Iterable[Scenario], results: Results) -> dict[str, object]:
-    """Everything that was measured, round by round."""
+def _asked(targets: Iterable[Target], results: Results) -> list[Target]:
+    """Those of which both servers were to be measured."""
+    servers = {name: {row.server for row in rows} for name, rows in results.items()}
+    return [target for target in targets if {target.server, target.other} <= servers.get(target.scenario, set())]
+
+
+def as_json(command: Sequence[str], scenarios: Iterable[Scenario], results: Results) -> dict[str, object]:
+    """
+    Everything that was measured, round by round, and what on.
+
+    :param command: the arguments of the command line.
+    """
     return {
-        scenario.name: {
-            "title": scenario.title,
-            "load": asdict(scenario.load),
-            "servers": [asdict(row) for row in results[scenario.name]],
-        }
-        for scenario in scenarios
+        "command": " ".join(["python -m benchmarks", *command]),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": {
+            "processors": os.cpu_count(),
+            "system": f"{platform.system()} {platform.release().split('-')[0]}",
+            "python": platform.python_version(),
+        },
+        "scenarios": {
+            scenario.name: {
+                "title": scenario.title,
+                "load": asdict(scenario.load),
+                "servers": [asdict(row) for row in results[scenario.name]],
+            }
+            for scenario in scenarios
+        },
+        "targets": [asdict(target) for target in _asked(TARGETS, results)],
     }

@@ -8,7 +8,7 @@ from benchmarks.load import Load, Measurement, lockstep, pipelined
 from benchmarks.process import Server
 
 NULL = ("library-null", "twistd-null", "smtp-sink", "go-smtp", "smtp-server", "aiosmtpd")
-MAILDIR = ("twistd-maildir", "dovecot")
+MAILDIR = ("twistd-maildir", "dovecot", "bare-calls")
 
 
 @frozen
@@ -44,6 +44,18 @@ def _load(recipients: int, *, octets: int = 4096, sessions: int = 10, warmup: in
     return Load(sessions=sessions, octets=octets, recipients=recipients, seconds=2.0, warmup=warmup)
 
 
+def _kept(recipients: int, sessions: int, octets: int = 4096) -> Scenario:
+    is_large = octets > 4096
+    people = f"{recipients} recipient{'s' if recipients > 1 else ''}"
+    return Scenario(
+        f"maildir-{'1mb' if is_large else recipients}{'-50' if sessions == 50 else ''}",
+        f"{'1 MB' if is_large else '4 KiB'} to {people}, pipelined, kept in 100 Maildirs",
+        pipelined,
+        _load(recipients, octets=octets, sessions=sessions, warmup=100 if is_large else 200),
+        MAILDIR,
+    )
+
+
 SCENARIOS = (
     Scenario("null-1", "4 KiB to 1 recipient, pipelined, forgotten", pipelined, _load(1), NULL),
     Scenario("null-5", "4 KiB to 5 recipients, pipelined, forgotten", pipelined, _load(5), NULL),
@@ -55,20 +67,8 @@ SCENARIOS = (
         NULL,
     ),
     Scenario("lockstep", "4 KiB to 1 recipient, lock-step (smtp-source), forgotten", lockstep, _load(1), NULL),
-    Scenario(
-        "maildir-1",
-        "4 KiB to 1 recipient, pipelined, kept in 100 Maildirs",
-        pipelined,
-        _load(1, warmup=200),
-        MAILDIR,
-    ),
-    Scenario(
-        "maildir-5",
-        "4 KiB to 5 recipients, pipelined, kept in 100 Maildirs",
-        pipelined,
-        _load(5, warmup=200),
-        MAILDIR,
-    ),
+    *(_kept(recipients, sessions) for sessions in (10, 50) for recipients in (1, 5)),
+    *(_kept(1, sessions, octets=1_000_000) for sessions in (10, 50)),
 )
 
 TARGETS = (
@@ -82,6 +82,10 @@ TARGETS = (
     Target("null-5", "library-null", "smtp-sink", 0.5),
     Target("null-1", "twistd-null", "library-null", 0.7),
     Target("null-5", "twistd-null", "library-null", 0.7),
-    Target("maildir-1", "twistd-maildir", "dovecot", 2.0),
-    Target("maildir-5", "twistd-maildir", "dovecot", 4.0),
+    Target("maildir-1", "twistd-maildir", "dovecot", 4.0),
+    Target("maildir-1-50", "twistd-maildir", "dovecot", 4.0),
+    Target("maildir-5", "twistd-maildir", "dovecot", 8.0),
+    Target("maildir-5-50", "twistd-maildir", "dovecot", 8.0),
+    Target("maildir-1mb", "twistd-maildir", "dovecot", 1.8),
+    Target("maildir-1mb-50", "twistd-maildir", "dovecot", 1.8),
 )
