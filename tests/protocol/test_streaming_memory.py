@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 #: Octets of the message, and by how many the server's memory may grow with it.
-MESSAGE, MOST = 100_000_000, 8 * 1024 * 1024
+MESSAGE, MOST = 100_000_000, 4 * 1024 * 1024
 
 
 @pytest.fixture
