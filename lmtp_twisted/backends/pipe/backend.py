@@ -153,7 +153,7 @@ class PipeBackend(RecipientDelivery):
             ended = run(program, self._form.blocks(message, recipient), self._timeout, stop)
         except OSError as error:
             _log.error("{id}: {program}: {error}", id=message.id, program=program.path, error=error)
-            return TemporaryFailure("Delivery program cannot be run", enhanced="4.3.5")
+            return TemporaryFailure("Cannot deliver now, try again later", enhanced="4.3.0")
         self._log(message, recipient, ended, stop)
         return outcome_of(ended)
 
