@@ -52,7 +52,7 @@ class PipeBackend(RecipientDelivery):
         factory = LMTPFactory(backend=PipeBackend("/usr/local/bin/deliver {recipient}"))
 
     :param command: the program and its arguments as a shell would read them, but no shell does. An argument may be a
-        placeholder, see :data:`~lmtp_twisted.backends.pipe.values.PLACEHOLDERS`.
+        placeholder such as ``{recipient}``.
     :param user: ``USER`` or ``USER:GROUP`` as whom it runs; by default it is who we are.
     :param directory: where it runs; by default the current one of now.
     :param timeout: seconds that it may run.
