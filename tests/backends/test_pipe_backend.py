@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import grp
 import os
 import pwd
 import re
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -46,6 +49,9 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
         path = tmp_path / f"program{len(made)}"
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
+        if ",timeout=" not in options:
+            # A test that fails must not leave one behind that waits for ever.
+            options += ",timeout=10"
         made.append(build(f"pipe:'{path}' {arguments},directory={tmp_path}{options}"))
         return made[-1]
 
@@ -345,3 +351,42 @@ def test_a_user_that_is_none_of_the_machine_is_at_home_in_the_root(monkeypatch: 
     """As in a container."""
     monkeypatch.setattr(os, "geteuid", lambda: 987654321)
     assert build("pipe:env")._environment[b"HOME"] == b"/"
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_has_given_up_takes_no_place_in_the_queue(make: Make, receive: Receive, tmp_path: Path) -> None:
+    """Nor does its message: a client that comes and goes would else put off all others."""
+    os.mkfifo(tmp_path / "fifo")
+    backend = make("cat fifo >/dev/null", options=",processes=1,queue=1")
+    (runs,) = backend.deliver(receive("alice@x"))
+    message = receive("bob@x")
+    session, gone = message.session, weakref.ref(message._content)
+    (waits,) = backend.deliver(message)
+    del message
+    with pytest.raises(TemporaryFailure):
+        backend.getDelivery(session)
+    waits.cancel()
+    with pytest.raises(CancelledError):
+        await waits
+    assert backend.getDelivery(session) is backend
+    gc.collect()
+    assert gone() is None
+    (tmp_path / "fifo").write_bytes(b"")
+    assert await runs is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_where_there_is_no_thread_left_it_is_tried_again(
+    make: Make, receive: Receive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the turn is not lost."""
+    backend = make("exit 0", options=",processes=1")
+
+    def start(_: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Thread, "start", start)
+        (outcome,) = await outcomes(backend, receive("alice@x"))
+    assert isinstance(outcome, RuntimeError)
+    assert await outcomes(backend, receive("alice@x")) == [None]

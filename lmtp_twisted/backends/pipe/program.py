@@ -14,10 +14,10 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from threading import Event
-from typing import IO, Any
+from typing import IO
 
 import attrs
 
@@ -106,12 +106,22 @@ def run(program: Program, blocks: Iterator[bytes], seconds: float, stop: Event) 
     :raises OSError: where it cannot be started.
     :raises Exception: of ``blocks``; it is killed then, and never sees an end of its input.
     """
-    return _Run(program.start(), blocks, seconds, stop).to_its_end()
+    # What can fail for want of descriptors comes before the program.
+    with selectors.DefaultSelector() as selector:
+        return _Run(program.start(), selector, blocks, seconds, stop).to_its_end()
 
 
 class _Run:
-    def __init__(self, process: subprocess.Popen[bytes], blocks: Iterator[bytes], seconds: float, stop: Event) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        selector: selectors.BaseSelector,
+        blocks: Iterator[bytes],
+        seconds: float,
+        stop: Event,
+    ) -> None:
         self._process = process
+        self._selector = selector
         self._blocks = blocks
         self._stop = stop
         self._deadline = time.monotonic() + seconds
@@ -120,23 +130,20 @@ class _Run:
         self._written = 0
         self._cut: Cut | None = None
         self._pause = _LONG
-        self._selector = selectors.DefaultSelector()
         assert process.stdin is not None
         assert process.stderr is not None
-        self._watch(process.stdin, selectors.EVENT_WRITE, self._write)
-        self._watch(process.stderr, selectors.EVENT_READ, self._read)
-
-    def _watch(self, pipe: IO[bytes], event: int, act: Any) -> None:
-        os.set_blocking(pipe.fileno(), False)
-        self._selector.register(pipe, event, act)
+        self._stdin: IO[bytes] = process.stdin
+        self._stderr: IO[bytes] = process.stderr
 
     def to_its_end(self) -> Ended:
         process = self._process
         try:
+            self._watch(self._stdin, selectors.EVENT_WRITE, self._write)
+            self._watch(self._stderr, selectors.EVENT_READ, self._read)
             while process.poll() is None:
                 self._look_at_the_clock()
                 for key, _ in self._selector.select(self._pause):
-                    key.data(key.fileobj)
+                    key.data()
                 # The end of its errors is most of the time its own; then it is a matter of microseconds.
                 self._pause = min(2 * self._pause, _LONG)
             self._take_the_rest()
@@ -148,11 +155,13 @@ class _Run:
             # The number is not given to another group yet: the kernel gives them out in turn.
             if self._cut is not None or status < 0:
                 self._signal(signal.SIGKILL)
-            self._selector.close()
-            for pipe in (process.stdin, process.stderr):
-                assert pipe is not None
-                pipe.close()
+            self._stdin.close()
+            self._stderr.close()
         return Ended(status, self._errors, self._cut)
+
+    def _watch(self, pipe: IO[bytes], event: int, act: Callable[[], None]) -> None:
+        os.set_blocking(pipe.fileno(), False)
+        self._selector.register(pipe, event, act)
 
     def _look_at_the_clock(self) -> None:
         now = time.monotonic()
@@ -169,41 +178,40 @@ class _Run:
         self._deadline = time.monotonic() + GRACE
         self._signal(signal.SIGTERM)
         # No more input, and no end of it either: half a message must not look like a whole one.
-        assert self._process.stdin is not None
-        if not self._process.stdin.closed:
-            self._selector.unregister(self._process.stdin)
+        if not self._stdin.closed:
+            self._selector.unregister(self._stdin)
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
-    def _write(self, pipe: IO[bytes]) -> None:
+    def _write(self) -> None:
         if not self._piece:
             self._piece = memoryview(next(self._blocks, b""))
         try:
             if self._piece:
-                self._piece = self._piece[os.write(pipe.fileno(), self._piece[:_PIECE]) :]
+                self._piece = self._piece[os.write(self._stdin.fileno(), self._piece[:_PIECE]) :]
                 return
         except BlockingIOError:
             return
         except BrokenPipeError:
             # It does not want to read it, which is for it to know.
             pass
-        self._selector.unregister(pipe)
-        pipe.close()
+        self._selector.unregister(self._stdin)
+        self._stdin.close()
 
-    def _read(self, pipe: IO[bytes]) -> None:
-        data = self._take(pipe)
+    def _read(self) -> None:
+        data = self._take()
         if data == b"":
-            self._selector.unregister(pipe)
+            self._selector.unregister(self._stderr)
             self._pause = _SHORT
         elif self._written > MOST_ERRORS and self._cut is None:
             self._end(Cut.ERRORS)
 
-    def _take(self, pipe: IO[bytes]) -> bytes | None:
+    def _take(self) -> bytes | None:
         """What it has written since; empty at the end."""
         try:
-            data = os.read(pipe.fileno(), _PIECE)
+            data = os.read(self._stderr.fileno(), _PIECE)
         except BlockingIOError:
             return None
         self._errors += data[: KEPT - len(self._errors)]
@@ -212,6 +220,5 @@ class _Run:
 
     def _take_the_rest(self) -> None:
         """What it wrote last. Whoever else has the pipe may write for ever."""
-        assert self._process.stderr is not None
-        while len(self._errors) < KEPT and self._take(self._process.stderr):
+        while len(self._errors) < KEPT and self._take():
             pass

@@ -14,21 +14,21 @@ from twisted.python.failure import Failure
 Work = Callable[[Event], Any]
 
 
-class Turn:
+class _Turn:
     """
     One program's, from when it is put into the queue on.
 
-    :param work: runs it.
-    :ivar done: fires with what ``work`` returned, or failed with. Cancelled, it ends the program.
-    :ivar stop: set where nobody waits any more.
+    :ivar work: runs it; ``None`` once it has begun, or never will.
+    :ivar stop: set where nobody waits for it any more.
+    :ivar done: fires with what ``work`` returned, or failed with.
     """
 
     __slots__ = ("done", "stop", "work")
 
-    def __init__(self, work: Work) -> None:
-        self.work = work
+    def __init__(self, work: Work, done: Deferred[Any]) -> None:
+        self.work: Work | None = work
         self.stop = Event()
-        self.done: Deferred[Any] = Deferred(lambda _: self.stop.set())
+        self.done = done
 
 
 class Queue:
@@ -41,39 +41,59 @@ class Queue:
         self._reactor = reactor
         self._most = most
         self._running = 0
-        self._waiting: deque[Turn] = deque()
+        self._turns: deque[_Turn] = deque()
+        # Those of them that were not cancelled.
+        self._waiting = 0
         self._idle: list[Deferred[None]] = []
 
     def __len__(self) -> int:
         """How many wait."""
-        return len(self._waiting)
+        return self._waiting
 
     def put(self, work: Work) -> Deferred[Any]:
         """
         :param work: called in a thread when its turn has come.
         :returns: what it returns. When that is cancelled, ``work`` is told to stop, or never called.
         """
-        turn = Turn(work)
-        self._waiting.append(turn)
+        done: Deferred[Any] = Deferred(lambda _: self._cancel(turn))
+        turn = _Turn(work, done)
+        self._turns.append(turn)
+        self._waiting += 1
         self._start()
-        return turn.done
+        return done
+
+    def _cancel(self, turn: _Turn) -> None:
+        turn.stop.set()
+        if turn.work is not None:
+            # It stands in the queue still, but without its message.
+            turn.work = None
+            self._waiting -= 1
 
     def _start(self) -> None:
-        while self._waiting and self._running < self._most:
-            turn = self._waiting.popleft()
-            if not turn.stop.is_set():
+        while self._turns and self._running < self._most:
+            turn = self._turns.popleft()
+            work, turn.work = turn.work, None
+            if work is None:
+                continue
+            self._waiting -= 1
+            # A thread of its own: it waits for as long as the program runs, and costs little beside it.
+            thread = Thread(target=self._run, args=(turn, work), name="lmtp pipe", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # The system has no thread left.
+                turn.done.errback(Failure())
+            else:
                 self._running += 1
-                # A thread of its own: it waits for as long as the program runs, and costs little beside it.
-                Thread(target=self._run, args=(turn,), name="lmtp pipe", daemon=True).start()
 
-    def _run(self, turn: Turn) -> None:
+    def _run(self, turn: _Turn, work: Work) -> None:
         try:
-            result = turn.work(turn.stop)
+            result = work(turn.stop)
         except BaseException:
             result = Failure()
         self._reactor.callFromThread(self._ended, turn, result)
 
-    def _ended(self, turn: Turn, result: Any) -> None:
+    def _ended(self, turn: _Turn, result: Any) -> None:
         self._running -= 1
         if not turn.stop.is_set():
             turn.done.callback(result)
