@@ -144,6 +144,15 @@ async def test_a_message_that_lies_in_a_file_is_given_whole(make: Make, receive:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_carriage_return_that_came_alone_is_no_end(make: Make, receive: Receive, tmp_path: Path) -> None:
+    """As a segment of its own it gives an empty block, and the rest of the message follows."""
+    message = receive("alice@x")
+    message._content._chunks = [b"one", b"\r", b"\ntwo\r\n"]
+    assert await outcomes(make("cat >read"), message) == [None]
+    assert (tmp_path / "read").read_bytes().endswith(b"\none\ntwo\n")
+
+
+@pytest_twisted.ensureDeferred
 async def test_its_environment_is_small(
     make: Make, receive: Receive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
