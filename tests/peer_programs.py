@@ -12,6 +12,8 @@ PEERS = {
     "exim": ("exim4", "nc"),
     "swaks": ("swaks",),
     "netcat": ("nc",),
+    "procmail": ("procmail",),
+    "maildrop": ("maildrop",),
     "dovecot": ("dovecot", "doveconf", "doveadm"),
     "node": ("node",),
     "haproxy": ("haproxy",),

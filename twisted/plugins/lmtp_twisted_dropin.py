@@ -36,6 +36,26 @@ memory_backend = BackendPlugin(
 null_backend = BackendPlugin(
     "null", "Accepts every message and forgets it.", "lmtp_twisted.backends.null.from_description"
 )
+pipe_backend = BackendPlugin(
+    "pipe",
+    "Gives each message to a program, once for each recipient, and answers by its exit status (sysexits.h). There is "
+    "no shell. An argument may be {recipient}, {sender}, {user}, {extension}, {domain} or another placeholder; "
+    "environment variables say the same: RECIPIENT, SENDER, USER and so on.",
+    "lmtp_twisted.backends.pipe.from_description",
+    "COMMAND ARGUMENT...",
+    {
+        "user": "USER or USER:GROUP as whom it runs; only root can give one",
+        "directory": "where it runs (default: where the server does)",
+        "timeout": "seconds that it may run (default 300)",
+        "processes": "how many run at a time (default 20)",
+        "queue": "how many may wait for that before mail is put off (default 200)",
+        "separator": "what begins an extension: + (default), or other characters, or nothing",
+        "case": "fold (default): users in lower case; keep: as given",
+        "newlines": "of the message: lf (default) or crlf; BINARYMIME messages are always given as they are",
+        "from_line": "yes: the message begins with a From line, as in an mbox; no (default)",
+        "delivered_to": "yes: it has a Delivered-To line; no (default)",
+    },
+)
 python_backend = BackendPlugin(
     "python",
     "Calls your code: a function of a message and a recipient, or a delivery factory.",
