@@ -86,7 +86,7 @@ def understand(answer: Answer, count: int, *, needs_results: bool) -> Understood
 
 def _document(answer: Answer) -> Any:
     """The JSON of an answer; ``None`` where it is something else; a :exc:`ValueError` where it is broken."""
-    if answer.content_type != "application/json" and not answer.content_type.endswith("+json"):
+    if answer.body == b"" or not (answer.content_type == "application/json" or answer.content_type.endswith("+json")):
         return None
     if answer.body is None:
         return ValueError("an answer that is too long")

@@ -126,11 +126,9 @@ class HTTPBackend:
         # A message for very many does not take all turns that come: it stands in the queue with a few requests.
         turns = DeferredSemaphore(self._connections)
         posted = [Deferred.fromCoroutine(self._post(message, trace, digests, batch, turns)) for batch in batches]
-        outcomes = [
-            outcome
-            for waiting, batch in zip(posted, batches, strict=True)
-            for outcome in _for_each(waiting, len(batch))
-        ]
+        outcomes: list[Deferred[Any]] = []
+        for waiting, batch in zip(posted, batches, strict=True):
+            outcomes += _for_each(waiting, len(batch))
         self._messages += 1
         DeferredList(posted).addCallback(self._done)
         return outcomes

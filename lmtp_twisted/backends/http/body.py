@@ -23,7 +23,6 @@ class MessageBody:
         self._trace = trace
         self._message = message
         self._resumed: Deferred[None] = succeed(None)
-        self._is_stopped = False
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         """Write it. Cancelling stops it."""
@@ -33,13 +32,11 @@ class MessageBody:
         consumer.write(self._trace)
         async for block in self._message.chunks():
             await self._resumed
-            if self._is_stopped:
-                return
             consumer.write(block)
 
     def pauseProducing(self) -> None:
         """The connection has enough."""
-        if self._resumed.called and not self._is_stopped:
+        if self._resumed.called:
             self._resumed = Deferred()
 
     def resumeProducing(self) -> None:
@@ -48,6 +45,5 @@ class MessageBody:
             self._resumed.callback(None)
 
     def stopProducing(self) -> None:
-        """It is gone."""
-        self._is_stopped = True
-        self.resumeProducing()
+        """It is gone, and the request fails by that: a body that came to its end now would be one that is too short."""
+        self._resumed = Deferred()

@@ -9,12 +9,13 @@ from typing import Any
 
 import attrs
 from OpenSSL import crypto
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.python.failure import Failure
+from twisted.web._newclient import _WrapperException
 from twisted.web.client import Agent, RequestTransmissionFailed, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
@@ -141,6 +142,10 @@ class Client:
             reader = _BodyReader()
             response.deliverBody(reader)
             content = await reader.done
+        except _WrapperException as error:
+            if any(reason.check(CancelledError) for reason in error.reasons):
+                raise CancelledError
+            raise
         finally:
             lease.end()
         (kind, *_) = response.headers.getRawHeaders(b"Content-Type", [b""])
