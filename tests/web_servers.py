@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import Factory, Protocol
 
 
@@ -117,7 +117,7 @@ class WebServer(Factory):
 
     async def close(self) -> None:
         """End all."""
-        await self._port.stopListening()
+        await maybeDeferred(self._port.stopListening)
         for connection in list(self.open):
             connection.transport.abortConnection()
         await self.is_left()

@@ -131,7 +131,10 @@ def reply_to(failure: Failure) -> Reply | None:
         return _UNREACHABLE
     if failure.check(ConnectionClosed):
         return _BROKEN
-    if failure.check(RequestGenerationFailed) or not isinstance(failure.value, _WrapperException):
+    if failure.check(RequestGenerationFailed):
+        # The message cannot be read.
+        return _FAILED
+    if not isinstance(failure.value, _WrapperException):
         return None
     return _INSECURE if any(reason.check(TLSError, VerificationError) for reason in failure.value.reasons) else _BROKEN
 

@@ -37,6 +37,7 @@ class Connection(HTTP11ClientProtocol):
         super().__init__(quiescentCallback)
         self.requests = 0
         self._octets = 0
+        self._is_given_up = False
 
     def request(self, request: Any) -> Deferred[Any]:
         """Send one."""
@@ -67,9 +68,9 @@ class Connection(HTTP11ClientProtocol):
 
     @property
     def is_stale(self) -> bool:
-        """Whether the server has closed it, or has said something that nobody asked for."""
+        """Whether we have given it up, the server has closed it, or has said something that nobody asked for."""
         transport: Any = self.transport
-        if transport.disconnecting or transport.fileno() < 0:
+        if self._is_given_up or transport.disconnecting or transport.fileno() < 0:
             return True
         poll = select.poll()
         poll.register(transport.fileno(), select.POLLIN)
@@ -84,6 +85,7 @@ class Connection(HTTP11ClientProtocol):
 
     def abort_now(self) -> None:
         """Give up whatever is under way."""
+        self._is_given_up = True
         self.transport.abortConnection()  # type: ignore[union-attr]  # it is connected
 
 
@@ -118,7 +120,8 @@ class Connections:
         return endpoint.connect(self._factory)
 
     def _keep(self, connection: Connection) -> None:
-        if len(self._idle) < self._most:
+        # One that was given up within its last octets comes here, too.
+        if len(self._idle) < self._most and not connection.is_stale:
             self._idle[connection] = self._reactor.callLater(IDLE, self._drop, connection)
         else:
             connection.close()
