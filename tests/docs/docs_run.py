@@ -113,6 +113,8 @@ class _Run:
         name = Path(block.file)
         # A plugin is used by whoever finds it.
         user = r"\btwistd\b" if name.parts[:2] == ("twisted", "plugins") else rf"\b{re.escape(name.stem)}\b"
+        if name.name == "pyproject.toml":
+            user = r"\bpip\b"
         is_used = any(re.search(user, other.text) for other in later)
         assert is_used, f"{block.place}: nothing on the page uses {block.file}"
         target = self._directory / self._here(block.file)
