@@ -53,7 +53,7 @@ async def outcomes(backend: HTTPBackend, message: IReceivedMessage) -> list[str]
 @pytest_twisted.ensureDeferred
 async def test_a_message_is_posted_for_each_recipient(server: WebServer, make: Make) -> None:
     message = received("ann@example.org", "bob@example.org")
-    assert await outcomes(make(), message) == ["250 2.0.0"] * 2
+    assert await outcomes(make(connections=1), message) == ["250 2.0.0"] * 2
     assert [request.headers["lmtp-recipient"] for request in server.requests] == ["ann@example.org", "bob@example.org"]
     for request in server.requests:
         assert request.line == "POST /mail?a=b HTTP/1.1"
