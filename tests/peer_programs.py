@@ -17,6 +17,7 @@ PEERS = {
     "dovecot": ("dovecot", "doveconf", "doveadm"),
     "node": ("node",),
     "haproxy": ("haproxy",),
+    "nginx": ("nginx",),
     "btrfs": ("mkfs.btrfs", "btrfs"),
     "ext4": ("mkfs.ext4",),
     "strace": ("strace",),

@@ -22,6 +22,9 @@ from lmtp_twisted.interfaces import IDeliveryBackendPlugin
 _log = Logger(namespace="lmtp_twisted")
 
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_+.-]*")
+# In a URL: a password, or a user without one, who may be a token; and the query.
+_LOGIN = re.compile(r"(://(?:[^/:@\s]*:)?)[^/\s]+@")
+_QUERY = re.compile(r"(://[^?\s]*\?)[^,\s]+")
 _ATTRIBUTES = ("backendType", "description", "argumentHelp", "options", "fromDescription")
 
 Plugins = Mapping[str, Any]
@@ -94,11 +97,20 @@ def parse_description(description: str, plugins: Plugins) -> BackendDescription:
         if not (comma and equals and key in plugin.options):
             return BackendDescription(plugin, argument, options)
         if key in options:
-            raise ValueError(f"{description!r} gives {key} twice")
+            raise ValueError(f"{without_passwords(description)!r} gives {key} twice")
         argument, options[key] = before, value
 
 
+def without_passwords(description: str) -> str:
+    """
+    :param description: of a backend, perhaps with a URL.
+    :returns: the same, fit for a log.
+    """
+    return _QUERY.sub(r"\1...", _LOGIN.sub(r"\1...@", description))
+
+
 def _unknown(description: str, kind: str, plugins: Plugins) -> str:
+    description = without_passwords(description)
     known = ", ".join(sorted(plugins)) or "none at all"
     similar = get_close_matches(kind.lower(), plugins, 1)
     if "maildir" in plugins and kind.startswith(("/", ".", "~")):

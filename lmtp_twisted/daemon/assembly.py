@@ -8,7 +8,6 @@ nobody reads yet.
 from __future__ import annotations
 
 import os
-import re
 import resource
 import tempfile
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from twisted.python.threadpool import ThreadPool
 from twisted.python.util import runAsEffectiveUser
 
 from lmtp_twisted.backends.context import BackendContext
+from lmtp_twisted.backends.description import without_passwords
 from lmtp_twisted.backends.maildir.directories import MOST_OPEN
 from lmtp_twisted.daemon.certificate import CertificateFiles, ClientCAError, ReloadedCertificate
 from lmtp_twisted.daemon.checkers import portal_of
@@ -52,7 +52,6 @@ _log = Logger(namespace="lmtp_twisted")
 
 # Endpoints that are no Unix sockets; what another package's are nobody knows.
 _OF_TCP = frozenset({"tcp", "tcp6", "ssl", "tls"})
-_PASSWORD = re.compile(r"(://[^/:@\s]*:)[^/\s]+@")
 _STDOUT = 1
 # A session is a connection, and perhaps a file that holds its message.
 _OPEN_A_SESSION = 2
@@ -301,11 +300,3 @@ def _facts(options: Options, settings: Settings) -> list[str]:
     facts = [f"lmtp-twisted {installed_version()} as {settings.hostname}", where]
     facts += [f"route {pattern}={without_passwords(text)}" for pattern, text in options["route"]]
     return facts
-
-
-def without_passwords(description: str) -> str:
-    """
-    :param description: of a backend, perhaps with a URL.
-    :returns: the same, fit for a log.
-    """
-    return _PASSWORD.sub(r"\1...@", description)

@@ -17,6 +17,7 @@ from lmtp_twisted.backends.description import (
     help_text,
     parse_description,
     refuse_argument,
+    without_passwords,
 )
 from lmtp_twisted.backends.plugin import BackendPlugin
 
@@ -194,3 +195,29 @@ def test_help_tells_of_all_types_with_their_arguments_and_options() -> None:
 def test_help_lines_are_not_too_long() -> None:
     plugin = BackendPlugin("x", "word " * 60, "a.b", "", {"key": "text " * 60})
     assert max(len(line) for line in help_text({"x": plugin}).splitlines()) <= 100
+
+
+@pytest.mark.parametrize(
+    ("description", "said"),
+    [
+        ("amqp:amqp://user:se:cr@t@host/vhost", "amqp:amqp://user:...@host/vhost"),
+        ("http:https://:secret@host/,timeout=5", "http:https://:...@host/,timeout=5"),
+        ("http:https://token@host:8080/a:b@c", "http:https://...@host:8080/a:b@c"),
+        ("http:https://host/hook?key=secret,per=message", "http:https://host/hook?...,per=message"),
+        ("http:https://user:se?cret@host/?key=secret", "http:https://user:...@host/?..."),
+        ("http:https://host/a@b", "http:https://host/a@b"),
+        ("maildir:/srv/a:b@c", "maildir:/srv/a:b@c"),
+    ],
+)
+def test_passwords_in_urls_are_left_out(description: str, said: str) -> None:
+    assert without_passwords(description) == said
+
+
+@pytest.mark.parametrize(
+    "description", ["null:https://user:secret@host,key=1,key=2", "https://user:secret@host", "https://host/?k=secret"]
+)
+def test_what_is_wrong_with_a_description_is_said_without_its_passwords(description: str) -> None:
+    plugins = {"null": BackendPlugin("null", "", "", options={"key": ""})}
+    with pytest.raises(ValueError, match=r"\.\.\.") as caught:
+        parse_description(description, plugins)
+    assert "secret" not in str(caught.value)

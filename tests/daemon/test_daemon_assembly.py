@@ -257,19 +257,6 @@ def test_the_log_says_where_mail_goes() -> None:
     assert places == ["backend null:", "route a.example=memory:"]
 
 
-@pytest.mark.parametrize(
-    ("description", "said"),
-    [
-        ("amqp:amqp://user:se:cr@t@host/vhost", "amqp:amqp://user:...@host/vhost"),
-        ("http:https://:secret@host/,timeout=5", "http:https://:...@host/,timeout=5"),
-        ("http:https://user@host:8080/a:b@c", "http:https://user@host:8080/a:b@c"),
-        ("maildir:/srv/a:b@c", "maildir:/srv/a:b@c"),
-    ],
-)
-def test_passwords_in_urls_are_left_out(description: str, said: str) -> None:
-    assert assembly.without_passwords(description) == said
-
-
 def test_the_log_says_that_the_backend_is_the_default(tmp_path: Path) -> None:
     assert _made().facts[1:] == [f"backend maildir:mail (the default) in {tmp_path}"]
 

@@ -24,7 +24,9 @@ _ADDRESS = re.compile(r"--port (\d+)|listenTCP\((\d+)|(haproxy:)?(?:tcp:(\d+)|un
 _DAEMON = re.compile(r"(PYTHONPATH=\S+ )?twistd ")
 _STOPS = re.compile(r"^kill .*\$\(cat (\S+\.pid)\)")
 _PROGRAM = re.compile(r"python (\S+\.py)\b")
-_RUNS_A_REACTOR = re.compile(r"\breactor\.run\(|\breact\(")
+_RUNS_A_REACTOR = re.compile(r"\breactor\.run\(|\breact\(|\.serve_forever\(")
+# A web server, which does not speak first.
+_WEB = re.compile(r"HTTPServer\(\(\"127\.0\.0\.1\", (\d+)\)")
 
 
 @attrs.frozen
@@ -137,19 +139,23 @@ class _Server:
 
 
 def _addresses(text: str) -> list[str]:
-    return ["".join(found) for found in _ADDRESS.findall(text)]
+    mail = ["".join(found) for found in _ADDRESS.findall(text)]
+    return mail + [f"web:{port}" for port in _WEB.findall(text)]
 
 
 def _is_there(address: str) -> bool:
     if address.endswith(".pid"):
         return os.path.exists(address)
-    proxy, _, address = address.rpartition(":")
+    kind, _, address = address.rpartition(":")
     family = socket.AF_INET if address.isdigit() else socket.AF_UNIX
     with socket.socket(family) as client:
         client.settimeout(PATIENCE)
         try:
             client.connect(("127.0.0.1", int(address)) if address.isdigit() else address)
-            if proxy:
+            if kind == "web":
+                client.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
+                return client.recv(4) == b"HTTP"
+            if kind:
                 client.sendall(b"PROXY UNKNOWN\r\n")
             # It listens before its reactor runs, and only then an interrupt ends it well.
             return client.recv(4) == b"220 "

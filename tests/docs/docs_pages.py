@@ -149,10 +149,13 @@ def _restructured(page: Path, lines: list[str]) -> Iterator[Block]:
     while index < len(lines):
         line, index = lines[index], index + 1
         directive = _DIRECTIVE.fullmatch(line)
-        if directive and directive[2] in _CODE:
-            options, start = {}, index
-            while start < len(lines) and (option := _OPTION.fullmatch(lines[start])):
-                options[option[1]], start = option[2], start + 1
+        options, start = {}, index
+        while directive and start < len(lines) and (option := _OPTION.fullmatch(lines[start])):
+            options[option[1]], start = option[2], start + 1
+        if directive and directive[2] == "literalinclude":
+            text = (page.parent / directive[3]).read_text(encoding="utf-8").rstrip("\n")
+            yield Block(page, index, options.get("language", "an included file"), text, options.get("caption"))
+        elif directive and directive[2] in _CODE:
             start, end = _indented(lines, start, len(directive[1]))
             language = directive[3] if directive[2] == "code-block" else f"the directive {directive[2]}"
             yield Block(page, start + 1, language, _dedented(lines[start:end]), options.get("caption"))

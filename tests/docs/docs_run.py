@@ -19,7 +19,7 @@ from docs_pages import INSTEAD, NOT_RUN, Block
 from peer_programs import search_path
 
 #: Ports of the pages: each run has free ones instead.
-PORTS = ("2524", "2525", "2527", "2528")
+PORTS = ("2524", "2525", "2527", "2528", "8080")
 #: Directories of the pages: in each run they are below its own.
 PLACES = ("/srv/", "/var/spool/postfix/", "/var/log/", "/var/lib/", "/etc/exim4/", "/etc/lmtp/", "/etc/postfix/")
 #: Languages of the configuration of mail servers: see test_docs_postfix.py and test_docs_exim.py.
@@ -113,6 +113,8 @@ class _Run:
         name = Path(block.file)
         # A plugin is used by whoever finds it.
         user = r"\btwistd\b" if name.parts[:2] == ("twisted", "plugins") else rf"\b{re.escape(name.stem)}\b"
+        if name.name == "pyproject.toml":
+            user = r"\bpip\b"
         is_used = any(re.search(user, other.text) for other in later)
         assert is_used, f"{block.place}: nothing on the page uses {block.file}"
         target = self._directory / self._here(block.file)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import smtplib
 import subprocess
@@ -14,35 +13,15 @@ from email.parser import HeaderParser
 from pathlib import Path
 
 import pytest
+from wheels import CHECKOUT, LIBRARIES, PATIENCE, TWISTD, run
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-#: Seconds that anything here may take.
-PATIENCE = 60.0
 #: Where the conformance kit has its dialogues.
 SCENARIOS = "lmtp_twisted/conformance/scenarios/"
-
-#: Where Twisted and what it needs lie. Without ``-S`` Python would also see an editable install of this very package.
-_LIBRARIES = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-_TWISTD = "from twisted.scripts.twistd import run; run()"
-
-
-def _run(*command: str | Path, cwd: Path) -> str:
-    """The standard output of a command that has to succeed."""
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def _isolated(target: Path | None, program: str, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
     """A Python that knows the libraries and the target, and no checkout."""
-    path = [*([str(target)] if target else []), *_LIBRARIES]
+    path = [*([str(target)] if target else []), *LIBRARIES]
     return subprocess.Popen(
         [sys.executable, "-S", "-c", program, *arguments],
         cwd=cwd,
@@ -61,32 +40,11 @@ def _output_of(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what is packed, since building leaves traces; with what Twisted leaves beside plugins."""
-    copy = tmp_path_factory.mktemp("checkout")
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(CHECKOUT / name, copy)
-    for name in ("lmtp_twisted", "twisted"):
-        shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "dropin.cache"))
-    (copy / "twisted/plugins/dropin.cache").write_bytes(b"")
-    return copy
-
-
-@pytest.fixture(scope="module")
-def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel. Built without isolation, so with the setuptools that is installed, which then needs no network."""
-    directory = tmp_path_factory.mktemp("wheel")
-    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", directory, checkout, cwd=directory)
-    (built,) = directory.glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="module")
 def target(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory into which the wheel was installed."""
     directory = tmp_path_factory.mktemp("target")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-index"]
-    _run(*pip, "--target", directory, wheel, cwd=directory)
+    run(*pip, "--target", directory, wheel, cwd=directory)
     return directory
 
 
@@ -140,17 +98,17 @@ def test_the_wheel_says_what_it_needs_and_under_which_licence(wheel: Path) -> No
 
 
 def test_an_installed_wheel_makes_twistd_lmtp_appear(target: Path, tmp_path: Path) -> None:
-    text = _output_of(_isolated(target, _TWISTD, "--help", cwd=tmp_path))
+    text = _output_of(_isolated(target, TWISTD, "--help", cwd=tmp_path))
     assert re.search(r"^ +lmtp +An LMTP", text, re.MULTILINE)
 
 
 def test_without_it_there_is_no_twistd_lmtp(tmp_path: Path) -> None:
     """The test above would mean nothing if the checkout were found."""
-    assert " lmtp " not in _output_of(_isolated(None, _TWISTD, "--help", cwd=tmp_path))
+    assert " lmtp " not in _output_of(_isolated(None, TWISTD, "--help", cwd=tmp_path))
 
 
 def test_an_installed_wheel_starts_delivers_and_stops(target: Path, tmp_path: Path) -> None:
-    program = f"import lmtp_twisted; print(lmtp_twisted.__file__, flush=True); {_TWISTD}"
+    program = f"import lmtp_twisted; print(lmtp_twisted.__file__, flush=True); {TWISTD}"
     server = _isolated(target, program, "-n", "--pidfile=", "lmtp", "--port", "0", cwd=tmp_path)
     try:
         assert server.stdout is not None
@@ -180,10 +138,10 @@ def test_an_installed_wheel_has_its_conformance_kit(target: Path, tmp_path: Path
 def test_an_editable_install_makes_twistd_lmtp_appear(checkout: Path, tmp_path: Path) -> None:
     """It does where the checkout itself is put on the path, which ``package_dir`` in setup.cfg sees to."""
     hook = "import sys; from setuptools import build_meta; build_meta.build_editable(sys.argv[1])"
-    _run(sys.executable, "-c", hook, tmp_path, cwd=checkout)
+    run(sys.executable, "-c", hook, tmp_path, cwd=checkout)
     (built,) = tmp_path.glob("*.whl")
     site = tmp_path / "site"
     with zipfile.ZipFile(built) as archive:
         archive.extractall(site)
-    program = f"import site; site.addsitedir({str(site)!r}); {_TWISTD}"
+    program = f"import site; site.addsitedir({str(site)!r}); {TWISTD}"
     assert re.search(r"^ +lmtp +An LMTP", _output_of(_isolated(None, program, "--help", cwd=tmp_path)), re.MULTILINE)

@@ -26,6 +26,19 @@ maildir_backend = BackendPlugin(
         "fsync": "yes (default); each: file by file; or no: a power loss loses mail that was answered for",
     },
 )
+http_backend = BackendPlugin(
+    "http",
+    "Posts each message to a web application, which says what becomes of it.",
+    "lmtp_twisted.backends.http.from_description",
+    "URL",
+    {
+        "per": "a request is for one recipient (default), or for a message: then the answer has a result for each",
+        "timeout": "seconds that a request may take (default 30)",
+        "secret": "a file with a secret of at least 16 octets, which signs the requests",
+        "ca": "a file of certificates in PEM that are trusted in the place of the system's",
+        "connections": "how many requests may be under way (default 20)",
+    },
+)
 memory_backend = BackendPlugin(
     "memory",
     "Keeps the latest messages in memory, for tests.",
