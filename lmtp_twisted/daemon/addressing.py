@@ -34,11 +34,17 @@ def destination(options: Any, context: BackendContext, default: str) -> ILMTPDel
             backend = Router(routes, backend, named)
         except ValueError as error:
             raise ValueError(f"--route: {error}")
-    resolver = _resolver(options, context)
+    resolver = resolver_of(options, context)
     return backend if resolver is None else Resolving(resolver, backend)
 
 
-def _resolver(options: Any, context: BackendContext) -> Resolver | None:
+def resolver_of(options: Any, context: BackendContext) -> Resolver | None:
+    """
+    :param options: the parsed command line.
+    :param context: for what reads files and asks databases.
+    :returns: ``None`` where recipients are who they say.
+    :raises ValueError: with one line that says which option is wrong, and what.
+    """
     if options["directory"] is None:
         for option in ("directory-query", "directory-for", "directory-backend"):
             if options[option]:
