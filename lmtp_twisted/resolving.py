@@ -54,6 +54,8 @@ class _ResolvedDelivery:
         # By recipient of the client: those of the backend; and how many these are.
         self._found: dict[object, tuple[Recipient, ...]] = {}
         self._count = 0
+        if getattr(delivery, "streams", None) is None:
+            self.streams = None  # type: ignore[method-assign, assignment]  # most have none, and need not be asked
 
     def validateFrom(self, sender: Sender) -> Any:
         return self._delivery.validateFrom(sender)
