@@ -22,8 +22,8 @@ from lmtp_twisted.interfaces import ILMTPDeliveryFactory, IReceivedMessage, IStr
 from lmtp_twisted.recipients import Resolver
 from lmtp_twisted.routing import deliver_part
 from lmtp_twisted.session import SessionInfo
-from lmtp_twisted.verdict import verify, wants_to_stream
-from lmtp_twisted.wire.replies import Reply
+from lmtp_twisted.verdict import VERIFY, verify, wants_to_stream
+from lmtp_twisted.wire.replies import CANNOT_VERIFY, RECIPIENT_OK, Reply
 
 #: Recipients that the backend may get for one message.
 MOST_RECIPIENTS = 10_000
@@ -79,10 +79,13 @@ class _ResolvedDelivery:
         return go_on(self._factory.resolver.resolve(recipient), self._verify)
 
     def _verify(self, found: tuple[Recipient, ...]) -> Any:
-        return verify(self._delivery, found[0]) if len(found) == 1 else self._verify_all(found)
+        if len(found) > 1:
+            return self._verify_all(found)
+        return go_on(verify(self._delivery, found[0]), partial(_as_known, found[0]))
 
     async def _verify_all(self, found: tuple[Recipient, ...]) -> Reply:
-        return worst([await verify_by(self._factory.backend, self._session, recipient) for recipient in found])
+        backend, session = self._factory.backend, self._session
+        return worst([_as_known(recipient, await verify_by(backend, session, recipient)) for recipient in found])
 
     def streams(self, recipients: Sequence[Recipient]) -> bool:
         return wants_to_stream(self._delivery, self._meant_by(recipients)[0])
@@ -117,3 +120,9 @@ class _ResolvedDelivery:
 
     def aborted(self, reason: str) -> None:
         abort(self._delivery, reason)
+
+
+def _as_known(recipient: Recipient, answer: Any) -> Reply:
+    """What a backend says to VRFY; where it cannot tell, the directory has."""
+    reply = VERIFY.verdict(answer)
+    return RECIPIENT_OK if reply == CANNOT_VERIFY and recipient.entry is not None else reply

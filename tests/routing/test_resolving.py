@@ -296,9 +296,11 @@ def test_vrfy_is_answered_from_the_directory_and_the_backend() -> None:
     assert [reply[:9] for reply in replies] == ["250 2.1.5", "550 5.1.1", "451 4.3.0", "250 2.1.5", "550 5.1.1"]
 
 
-def test_where_the_backend_cannot_tell_vrfy_still_says_who_does_not_exist() -> None:
-    client = session(resolving(ScriptedDeliveries(), directory=Known("alice@x")))
-    assert [reply[:3] for reply in client.say("VRFY alice@x", "VRFY bob@x")] == ["252", "550"]
+def test_where_the_backend_cannot_tell_vrfy_is_answered_by_the_directory_alone() -> None:
+    """RFC 5321 §3.5. Whom it was not asked about it does not tell of."""
+    client = session(resolving(ScriptedDeliveries(), "all@x: a@x, b@x", directory=Known("a@x", "b@x"), covers=["@x"]))
+    replies = client.say("VRFY a@x", "VRFY c@x", "VRFY all@x", "VRFY a@y")
+    assert [reply[:3] for reply in replies] == ["250", "550", "250", "252"]
 
 
 def test_a_policy_and_observers_see_the_recipients_of_the_client() -> None:
