@@ -627,13 +627,13 @@ def test_a_line_in_a_file_that_was_removed_is_written_again(tmp_path: Path, rece
 
 def test_nothing_is_given_back_where_the_file_is_gone(tmp_path: Path) -> None:
     boxes = Mailboxes(str(tmp_path), create=True, fsync=False, depth=2)
-    one = Quota(boxes, Limits(10_000))
+    one, limits = Quota(boxes), Limits(10_000)
     boxes.open(BOB)
-    reservation = one.reserve(BOB, "1.a,S=100", 100)
+    reservation = one.reserve(BOB, "1.a,S=100", 100, limits)
     sizefile(tmp_path).unlink()
     one.settle(reservation, is_filed=False)
     assert not sizefile(tmp_path).exists()
-    one.check(BOB, 0)
+    one.check(BOB, 0, limits)
     assert record(tmp_path).usage == Usage()
 
 
