@@ -646,7 +646,7 @@ from lmtp_twisted.errors import DeliveryError
 
 root, who, limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
 boxes = Mailboxes(root, create=True, fsync=False, depth=1)
-quota = Quota(boxes, Limits(0, limit))
+quota, limits = Quota(boxes), Limits(0, limit)
 boxes.open(("bob",))
 print("ready", flush=True)
 sys.stdin.readline()
@@ -654,7 +654,7 @@ taken = 0
 for number in range(1000):
     name = f"{number}.{who},S=10"
     try:
-        reservation = quota.reserve(("bob",), name, 10)
+        reservation = quota.reserve(("bob",), name, 10, limits)
     except DeliveryError:
         continue
     if number % 3:
