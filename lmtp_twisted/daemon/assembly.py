@@ -24,6 +24,7 @@ from twisted.python.util import runAsEffectiveUser
 from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.description import without_passwords
 from lmtp_twisted.backends.maildir.directories import MOST_OPEN
+from lmtp_twisted.daemon.addressing import destination
 from lmtp_twisted.daemon.certificate import CertificateFiles, ClientCAError, ReloadedCertificate
 from lmtp_twisted.daemon.checkers import portal_of
 from lmtp_twisted.daemon.journal import Journal
@@ -40,8 +41,6 @@ from lmtp_twisted.daemon.service import LMTPService
 from lmtp_twisted.daemon.writer import LineWriter
 from lmtp_twisted.extensions.proxy import MOST_WAITING
 from lmtp_twisted.factory import LMTPFactory
-from lmtp_twisted.interfaces import ILMTPDeliveryFactory
-from lmtp_twisted.routing import Router
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import THREADS
@@ -89,7 +88,7 @@ def _assemble(options: Options, reactor: Any) -> LMTPService:
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes threads all the same
     directory = _as_later(options.parent, lambda: _spool_directory(options["spool"]))
     context = BackendContext(reactor=reactor, pool=pool, hostname=settings.hostname, spool_directory=directory)
-    backend = _as_later(options.parent, lambda: _backend(options, context))
+    backend = _as_later(options.parent, lambda: destination(options, context, DEFAULT_BACKEND))
     factory = LMTPFactory(
         backend=backend,
         settings=settings,
@@ -272,24 +271,6 @@ def _spool_directory(given: str | None) -> str:
         raise ValueError(f"--spool {directory}: {error.strerror}")
 
 
-def _backend(options: Options, context: BackendContext) -> ILMTPDeliveryFactory:
-    default = _build(context, "--backend", DEFAULT_BACKEND if options["backend"] is None else options["backend"])
-    if not options["route"]:
-        return default
-    routes = [(pattern, _build(context, f"--route {pattern}", text)) for pattern, text in options["route"]]
-    try:
-        return Router(routes, default)
-    except ValueError as error:
-        raise ValueError(f"--route: {error}")
-
-
-def _build(context: BackendContext, option: str, description: str) -> ILMTPDeliveryFactory:
-    try:
-        return context.build(description)
-    except ValueError as error:
-        raise ValueError(f"{option}: {error}")
-
-
 def _facts(options: Options, settings: Settings) -> list[str]:
     """What the log says of how the server was started."""
     backend = options["backend"]
@@ -299,4 +280,9 @@ def _facts(options: Options, settings: Settings) -> list[str]:
         where = f"backend {without_passwords(backend)}"
     facts = [f"lmtp-twisted {installed_version()} as {settings.hostname}", where]
     facts += [f"route {pattern}={without_passwords(text)}" for pattern, text in options["route"]]
+    if options["aliases"] is not None:
+        facts.append(f"aliases {options['aliases']}")
+    if options["directory"] is not None:
+        # What follows the type may be more than a log should have.
+        facts.append(f"directory {options['directory'].partition(':')[0]}")
     return facts

@@ -22,6 +22,7 @@ from lmtp_twisted.daemon import quantities
 from lmtp_twisted.daemon.lines import one_line
 from lmtp_twisted.extensions.sasl import INTERFACES
 from lmtp_twisted.settings import Settings
+from lmtp_twisted.wire.addresses import check_separator
 from lmtp_twisted.wire.content import BareNewlines
 
 #: Where mail goes where nobody said where.
@@ -74,6 +75,17 @@ def _bare_newlines(text: str) -> BareNewlines:
         return BareNewlines(text)
     except ValueError:
         raise ValueError(f"{text!r} is not one of {', '.join(policy.value for policy in BareNewlines)}")
+
+
+def _subaddress(text: str) -> str:
+    if text not in ("keep", "drop"):
+        raise ValueError(f"{text!r} is neither keep nor drop")
+    return text
+
+
+def _separator(text: str) -> str:
+    check_separator(text)
+    return text
 
 
 def _hostname(text: str) -> str:
@@ -130,6 +142,10 @@ _VALUES: dict[str, Callable[[str], Any]] = {
     "port": port,
     "drain-timeout": quantities.seconds,
     "log-level": _level,
+    "subaddress": _subaddress,
+    "separator": _separator,
+    "directory-max-age": quantities.seconds,
+    "directory-timeout": quantities.seconds,
 }
 
 
@@ -168,6 +184,13 @@ class Options(UsageOptions, AuthOptionMixin):
             f"TCP port on 127.0.0.1, 0 for any free one. [default: {DEFAULT_PORT}, or none with --listen]",
         ],
         ["backend", None, None, f"Where mail goes, see --help-backends. [default: {DEFAULT_BACKEND}]"],
+        ["aliases", None, None, "File of aliases, as alias: target, target; read anew when it changes."],
+        ["subaddress", None, "keep", "The detail of user+detail, for the backend: keep or drop."],
+        ["separator", None, "+", "Characters that begin a detail, for aliases and the directory; empty for none."],
+        ["directory", None, None, "Who exists, such as file:/etc/lmtp/recipients; see the documentation."],
+        ["directory-query", None, None, "The query of a directory in a database, with :local and :domain or :address."],
+        ["directory-max-age", None, "60", "Seconds for which an answer of a database holds; 0 to ask each time."],
+        ["directory-timeout", None, "10", "Seconds that a database may take for an answer."],
         ["hostname", None, None, "Our name in the greeting and in Received lines. [default: the system's]"],
         ["banner", None, "ready", "What follows our name in the greeting."],
         ["size-limit", None, "50M", "Largest message, in octets with k, M or G; 0 for no limit."],
@@ -199,6 +222,8 @@ class Options(UsageOptions, AuthOptionMixin):
         self["listen"] = []
         self["listen-tls"] = []
         self["route"] = []
+        self["directory-for"] = []
+        self["directory-backend"] = {}
         self["disable"] = []
         self["enable"] = []
         self["auth"] = []
@@ -216,10 +241,24 @@ class Options(UsageOptions, AuthOptionMixin):
 
     def opt_route(self, route: str) -> None:
         """PATTERN=BACKEND: where mail for these recipients goes, as *.example.org=null:; the first match decides."""
-        pattern, equals, backend = route.partition("=")
+        # A regular expression may hold one; it ends with its second slash.
+        pattern, equals, backend = route.partition("/=" if route.startswith("/") else "=")
         if not equals:
             raise UsageError(f"--route {route!r} is not PATTERN=BACKEND")
-        self["route"].append((pattern, backend))
+        self["route"].append((pattern + equals[:-1], backend))
+
+    def opt_directory_for(self, pattern: str) -> None:
+        """Recipients that the directory knows, as --route has them; others are not looked up; may be given again."""
+        self["directory-for"].append(pattern)
+
+    def opt_directory_backend(self, backend: str) -> None:
+        """NAME=BACKEND: a backend that the directory names, as archive=maildir:/srv/archive; may be given again."""
+        name, equals, description = backend.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--directory-backend {backend!r} is not NAME=BACKEND")
+        if name in self["directory-backend"]:
+            raise UsageError(f"--directory-backend: two are called {name!r}")
+        self["directory-backend"][name] = description
 
     def opt_disable(self, name: str) -> None:
         """Neither announce nor accept this capability or command, such as CHUNKING; may be given again."""

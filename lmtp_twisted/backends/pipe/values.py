@@ -78,8 +78,8 @@ class Naming:
     def mailbox_of(self, address: Address) -> Mailbox:
         """
         :param address: of a recipient.
-        :raises lmtp_twisted.errors.PermanentFailure: ``553 5.1.3`` for a local part or a detail that begins with a
-            hyphen or a dot, a local part that is empty, holds a slash or is longer than a file's name can be.
+        :raises lmtp_twisted.errors.PermanentFailure: ``553 5.1.3`` for a local part, a detail or a domain that begins
+            with a hyphen or a dot, a local part that is empty, holds a slash or is longer than a file's name can be.
         """
         local = component(unicodedata.normalize("NFC", address.local))
         places = [place for separator in self.separator if (place := local.find(separator, 1)) > 0]
@@ -87,9 +87,10 @@ class Naming:
         if self.case is Case.FOLD or user.lower() == "postmaster":
             user = user.lower()
         extension = rest[1:]
-        if user.startswith("-") or extension.startswith(("-", ".")):
+        domain = component((address.domain or self.hostname).lower())
+        if user.startswith("-") or extension.startswith(("-", ".")) or domain.startswith("-"):
             raise PermanentFailure("No mailbox can have this name", code=553, enhanced="5.1.3")
-        return Mailbox(user, extension, user + rest, component((address.domain or self.hostname).lower()))
+        return Mailbox(user, extension, user + rest, domain)
 
 
 def check_sender(sender: Sender) -> None:
