@@ -15,6 +15,7 @@ PEERS = {
     "dovecot": ("dovecot", "doveconf", "doveadm"),
     "node": ("node",),
     "haproxy": ("haproxy",),
+    "rabbitmq": ("rabbitmq-server", "rabbitmqctl", "epmd"),
     "btrfs": ("mkfs.btrfs", "btrfs"),
     "ext4": ("mkfs.ext4",),
     "strace": ("strace",),

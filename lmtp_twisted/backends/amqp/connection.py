@@ -1,0 +1,246 @@
+"""
+One connection to one node, with one channel in confirm mode: publications go out, their fates come back.
+
+pika's Twisted adapter speaks AMQP. Three things about it are handled here, by its public methods where they reach:
+
+- It keeps one returned message and blames the next confirm for it. RabbitMQ confirms several publications with one
+  ``basic.ack``, so the adapter fails one that is in the queue, and confirms the one that no queue has taken. So we know
+  returned messages by their ids, and take its ``UnroutableError`` as what it comes from: an acknowledgement.
+- It reports any failure before the connection is open as "AMQPConnectionError", and drops the reason.
+- Where the broker is silent it closes the connection only after all that is buffered was sent, which is never where the
+  node is gone. Our own time limit for confirms aborts it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import attrs
+from pika import ConnectionParameters, PlainCredentials
+from pika.adapters.twisted_connection import TwistedProtocolConnection
+from pika.exceptions import NackError, UnroutableError
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lmtp_twisted.backends.amqp import refusals
+from lmtp_twisted.backends.amqp.broker import Broker, Node
+from lmtp_twisted.backends.amqp.publication import Publication
+
+_log = Logger(namespace="lmtp_twisted")
+
+# It writes the beginning of each returned message into the log: that is somebody's mail.
+logging.getLogger("pika.adapters.twisted_connection").setLevel(logging.CRITICAL)
+
+#: Seconds that connecting, AMQP's handshake and the declarations may take together.
+CONNECT_TIMEOUT = 10.0
+
+
+@attrs.frozen
+class Topology:
+    """
+    Where messages are published.
+
+    :ivar exchange: its name; ``""`` is the default exchange, whose routing keys are names of queues.
+    :ivar queue: a queue that is made where it is missing, quorum, durable, and bound to the exchange for all keys; the
+        exchange is made, too, of the type ``topic``. ``""`` where nothing is to be made.
+    """
+
+    exchange: str
+    queue: str = ""
+
+    async def declare(self, channel: Any) -> None:
+        """
+        :param channel: of pika's adapter. The broker closes it where something is not as it should be.
+        """
+        if not self.queue:
+            if self.exchange:
+                await channel.exchange_declare(self.exchange, passive=True)
+            return
+        await channel.queue_declare(self.queue, durable=True, arguments={"x-queue-type": "quorum"})
+        if self.exchange:
+            await channel.exchange_declare(self.exchange, "topic", durable=True)
+            await channel.queue_bind(self.queue, self.exchange, "#")
+
+
+class _Protocol(TwistedProtocolConnection):  # type: ignore[misc]  # pika is not typed
+    """pika's own, which tells why it could not open."""
+
+    ready: Any
+
+    def connectionMade(self) -> None:
+        self.transport.setTcpNoDelay(True)
+
+    def _on_connection_failed(self, connection: Any, error: Any = None) -> None:
+        ready, self.ready = self.ready, None
+        if ready is not None:
+            ready.errback(error if isinstance(error, Exception) else ConnectionError(str(error)))
+
+
+async def connect(
+    reactor: Any, broker: Broker, node: Node, topology: Topology, *, name: str, heartbeat: int, timeout: float
+) -> Connection:
+    """
+    :param reactor: connects.
+    :param broker: whose node it is, and how one gets in.
+    :param node: where to.
+    :param topology: is declared.
+    :param name: what the broker's own lists call the connection.
+    :param heartbeat: seconds of silence after which the other side is taken to be gone.
+    :param timeout: seconds that a confirm may take.
+    :raises Exception: of Twisted's or pika's, where any step fails.
+    """
+    parameters = ConnectionParameters(
+        host=node.host,
+        port=node.port,
+        virtual_host=broker.virtual_host,
+        credentials=PlainCredentials(broker.user, broker.password),
+        heartbeat=heartbeat,
+        client_properties={"connection_name": name},
+    )
+    endpoint = broker.endpoint(reactor, node, CONNECT_TIMEOUT)
+    protocol = await endpoint.connect(Factory.forProtocol(partial(_Protocol, parameters, reactor)))
+    try:
+        await protocol.ready
+        closed: Deferred[Any] = protocol.closed
+        channel = await protocol.channel()
+        await topology.declare(channel)
+        await channel.confirm_delivery()
+    except BaseException:
+        protocol.transport.abortConnection()
+        raise
+    return Connection(reactor, protocol, closed, channel, topology.exchange, timeout)
+
+
+class Connection:
+    """
+    An open connection.
+
+    :ivar closed: fires with the reason when it is no longer open; all publications have failed by then.
+    :ivar is_open: whether it takes publications.
+    :ivar is_blocked: the broker is short of memory or disk and reads no more of what we publish.
+    :ivar changed: called when a publication is done with, and when ``is_blocked`` has changed.
+    :ivar sent: publications that are neither confirmed nor failed.
+    :ivar octets: of all these.
+    """
+
+    def __init__(
+        self, reactor: Any, protocol: Any, closed: Deferred[Any], channel: Any, exchange: str, timeout: float
+    ) -> None:
+        self._reactor = reactor
+        self._protocol = protocol
+        self._channel = channel
+        self._exchange = exchange
+        self._timeout = timeout
+        self._timer: Any = None
+        # In the order in which they were sent, so the first one waits longest.
+        self._sent: dict[str, Publication] = {}
+        self.octets = 0
+        self.is_open = True
+        self.is_blocked = False
+        self.changed: Callable[[], object] = lambda: None
+        self._why: object = None
+        self.closed: Deferred[object] = closed.addBoth(self._ended)
+        channel.on_closed.addBoth(self.abandon)
+        channel.add_on_return_callback(self._returned)
+        channel.connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
+        channel.connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
+
+    @property
+    def sent(self) -> int:
+        """How many publications are neither confirmed nor failed."""
+        return len(self._sent)
+
+    def publish(self, publication: Publication) -> None:
+        """
+        :param publication: finishes when the broker has answered, or after the time limit.
+        """
+        self._sent[publication.id] = publication
+        self.octets += len(publication.body)
+        publication.sent_at = self._reactor.seconds()
+        if self._timer is None:
+            self._timer = self._reactor.callLater(self._timeout, self._look)
+        try:
+            answer = self._channel.basic_publish(
+                self._exchange, publication.routing_key, publication.body, publication.properties, mandatory=True
+            )
+        except Exception:
+            self._failed(Failure(), publication)
+        else:
+            answer.addCallback(self._confirmed, publication)
+            answer.addErrback(self._failed, publication)
+
+    def _returned(self, returned: Any) -> None:
+        publication = self._sent.get(returned.properties.message_id)
+        if publication is not None:
+            publication.was_returned = True
+
+    def _confirmed(self, _: object, publication: Publication) -> None:
+        self._forget(publication)
+        if publication.was_returned:
+            publication.fail(refusals.unroutable())
+        else:
+            publication.succeed()
+        self.changed()
+
+    def _failed(self, failure: Failure, publication: Publication) -> None:
+        if failure.check(UnroutableError):
+            # Some publication before this confirm was returned, and not necessarily this one.
+            self._confirmed(None, publication)
+            return
+        self._forget(publication)
+        if failure.check(NackError):
+            publication.fail(refusals.refused())
+        else:
+            # The channel is closed, and this one the first to hear of it.
+            self.is_open = False
+            publication.fail(refusals.lost())
+        self.changed()
+
+    def _forget(self, publication: Publication) -> None:
+        del self._sent[publication.id]
+        self.octets -= len(publication.body)
+
+    def _set_blocked(self, is_blocked: bool) -> None:
+        self.is_blocked = is_blocked
+        self.changed()
+
+    def _look(self) -> None:
+        """Whether the publication that waits longest has waited too long. The others fail with the connection."""
+        self._timer = None
+        oldest = next(iter(self._sent.values()), None)
+        if oldest is None:
+            return
+        left = oldest.sent_at + self._timeout - self._reactor.seconds()
+        if left > 0:
+            self._timer = self._reactor.callLater(left, self._look)
+        else:
+            oldest.fail(refusals.late())
+            self.abandon(f"no confirm within {self._timeout:g} s")
+
+    def close(self) -> None:
+        """Say goodbye. ``closed`` fires when it is done."""
+        self.is_open = False
+        self._protocol.close()
+
+    def abandon(self, why: object) -> None:
+        """
+        End it at once: what waits in its buffers is not sent any more.
+
+        :param why: for the log.
+        """
+        self.is_open = False
+        if self._why is None:
+            self._why = why
+        self._protocol.transport.abortConnection()
+
+    def _ended(self, why: object) -> object:
+        self.is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return self._why or why
