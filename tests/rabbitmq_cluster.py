@@ -28,6 +28,8 @@ PATIENCE = 60.0
 
 #: Who may do everything, but only with this password.
 USER, PASSWORD = "mailer", "p:ss/word"
+#: The same as it stands in a URL.
+LOGIN = "mailer:p%3Ass%2Fword"
 
 _CONFIGURATION = """\
 listeners.tcp.default = 127.0.0.1:{port}
@@ -91,6 +93,11 @@ class RabbitNode:
     def _logs(self) -> str:
         return "\n".join(path.read_text("utf-8", "replace")[-3000:] for path in self.directory.glob("*.log"))
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """To all of its processes: it stands still by SIGSTOP, and goes on by SIGCONT."""
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
     def kill(self) -> None:
         """By SIGKILL, as a loss of power would end it."""
         if self._process is not None:
@@ -143,9 +150,7 @@ class RabbitCluster:
         directory = self.directory / name
         directory.mkdir()
         (directory / "rabbitmq.conf").write_text(
-            _CONFIGURATION.format(
-                port=port, tls_port=tls_port, directory=self.directory, user=USER, password=PASSWORD
-            )
+            _CONFIGURATION.format(port=port, tls_port=tls_port, directory=self.directory, user=USER, password=PASSWORD)
         )
         environment = {
             **self._environment,
@@ -179,7 +184,11 @@ class RabbitCluster:
     @property
     def url(self) -> str:
         """What ``amqp:`` takes, with the password."""
-        return f"amqp://{USER}:p%3Ass%2Fword@{self.hosts}"
+        return f"amqp://{LOGIN}@{self.hosts}"
+
+    def url_of(self, node: str) -> str:
+        """The same with one node alone."""
+        return f"amqp://{LOGIN}@127.0.0.1:{self.nodes[node].port}"
 
     def ctl(self, *arguments: str, node: str = "a") -> str:
         """What ``rabbitmqctl`` prints."""
@@ -195,6 +204,25 @@ class RabbitCluster:
         listed = json.loads(self.ctl("list_queues", "name", "leader", "--formatter", "json", node=node))
         (leader,) = [entry["leader"] for entry in listed if entry["name"] == queue]
         return str(leader).partition("@")[0]
+
+    def serving(self) -> str:
+        """The name of the node that the only client there is is connected to."""
+        (connection,) = json.loads(self.ctl("list_connections", "port", "--formatter", "json"))
+        (name,) = [node.name for node in self.nodes.values() if node.port == connection["port"]]
+        return name
+
+    def contents(self, queue: str, node: str = "a") -> list[tuple[pika.BasicProperties, bytes]]:
+        """Takes all messages out of a queue: each with its properties."""
+        taken = []
+        with self.channel(node) as channel:
+            channel.basic_qos(prefetch_count=500)
+            for method, properties, body in channel.consume(queue, inactivity_timeout=0.2):
+                if method is not None:
+                    taken.append((properties, body))
+                    channel.basic_ack(method.delivery_tag)
+                elif channel.queue_declare(queue, passive=True).method.message_count == 0:
+                    break
+        return taken
 
     @contextmanager
     def channel(self, node: str = "a") -> Iterator[pika.adapters.blocking_connection.BlockingChannel]:

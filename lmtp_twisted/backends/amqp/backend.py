@@ -169,7 +169,7 @@ class AMQPBackend:
             for publication in waiting:
                 publication.fail(self._refusal_of_all() or refusals.unreachable())
         elif connection is not None:
-            while self._waiting and connection.is_open and _has_room(connection, self._waiting[0]):
+            while self._waiting and connection.takes_more and _has_room(connection, self._waiting[0]):
                 publication = self._waiting.popleft()
                 if publication.is_wanted:
                     connection.publish(publication)

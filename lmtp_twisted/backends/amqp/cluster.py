@@ -31,7 +31,7 @@ class Cluster:
     :param reactor: waits.
     :param nodes: of the cluster. Who starts begins with any of them, so that many servers spread over all.
     :param connect: opens a connection to a node.
-    :param changed: called when :attr:`connection` or :attr:`is_down` has changed.
+    :param changed: called when :attr:`connection` or :attr:`is_down` has changed, or the connection itself.
     :ivar connection: the open one, if there is one.
     :ivar is_down: no node could be reached, one after the other, since there was one.
     """
@@ -85,6 +85,7 @@ class Cluster:
             else:
                 since = self._reactor.seconds()
                 _log.info("connected to {node}", node=node)
+                connection.changed = self._changed
                 self._set(connection, False)
                 why = await connection.closed
                 self._set(None, False)

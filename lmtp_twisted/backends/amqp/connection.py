@@ -7,8 +7,12 @@ pika's Twisted adapter speaks AMQP. Three things about it are handled here, by i
   ``basic.ack``, so the adapter fails one that is in the queue, and confirms the one that no queue has taken. So we know
   returned messages by their ids, and take its ``UnroutableError`` as what it comes from: an acknowledgement.
 - It reports any failure before the connection is open as "AMQPConnectionError", and drops the reason.
-- Where the broker is silent it closes the connection only after all that is buffered was sent, which is never where the
+- Where the node is silent it closes the connection only after all that is buffered was sent, which is never where the
   node is gone. Our own time limit for confirms aborts it.
+
+RabbitMQ has one, too. A channel asks the first time where a quorum queue's leader is, and where that node was just killed
+it goes on asking it: it says no to all, also when there is a new leader (seen with 3.10). So a channel that says no is
+replaced, see :data:`RENEW_AFTER`.
 """
 
 from __future__ import annotations
@@ -38,6 +42,8 @@ logging.getLogger("pika.adapters.twisted_connection").setLevel(logging.CRITICAL)
 
 #: Seconds that connecting, AMQP's handshake and the declarations may take together.
 CONNECT_TIMEOUT = 10.0
+#: Seconds that a channel has at the least before it is replaced: it may say no because the queue is full.
+RENEW_AFTER = 1.0
 
 
 @attrs.frozen
@@ -121,9 +127,9 @@ class Connection:
     An open connection.
 
     :ivar closed: fires with the reason when it is no longer open; all publications have failed by then.
-    :ivar is_open: whether it takes publications.
+    :ivar is_open: whether it takes publications now or later.
     :ivar is_blocked: the broker is short of memory or disk and reads no more of what we publish.
-    :ivar changed: called when a publication is done with, and when ``is_blocked`` has changed.
+    :ivar changed: called when a publication is done with, and when ``is_blocked`` or ``takes_more`` has changed.
     :ivar sent: publications that are neither confirmed nor failed.
     :ivar octets: of all these.
     """
@@ -133,7 +139,6 @@ class Connection:
     ) -> None:
         self._reactor = reactor
         self._protocol = protocol
-        self._channel = channel
         self._exchange = exchange
         self._timeout = timeout
         self._timer: Any = None
@@ -144,9 +149,9 @@ class Connection:
         self.is_blocked = False
         self.changed: Callable[[], object] = lambda: None
         self._why: object = None
+        self._is_renewing = False
         self.closed: Deferred[object] = closed.addBoth(self._ended)
-        channel.on_closed.addBoth(self.abandon)
-        channel.add_on_return_callback(self._returned)
+        self._use(channel)
         channel.connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
         channel.connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
 
@@ -154,6 +159,21 @@ class Connection:
     def sent(self) -> int:
         """How many publications are neither confirmed nor failed."""
         return len(self._sent)
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether it takes publications now."""
+        return self.is_open and not self._is_renewing
+
+    def _use(self, channel: Any) -> None:
+        self._channel = channel
+        self._since = self._reactor.seconds()
+        channel.on_closed.addBoth(self._channel_closed, channel)
+        channel.add_on_return_callback(self._returned)
+
+    def _channel_closed(self, why: object, channel: Any) -> None:
+        if channel is self._channel:
+            self.abandon(why)
 
     def publish(self, publication: Publication) -> None:
         """
@@ -185,7 +205,7 @@ class Connection:
             publication.fail(refusals.unroutable())
         else:
             publication.succeed()
-        self.changed()
+        self._answered()
 
     def _failed(self, failure: Failure, publication: Publication) -> None:
         if failure.check(UnroutableError):
@@ -195,10 +215,25 @@ class Connection:
         self._forget(publication)
         if failure.check(NackError):
             publication.fail(refusals.refused())
+            self._is_renewing = self._is_renewing or self._reactor.seconds() - self._since >= RENEW_AFTER
         else:
             # The channel is closed, and this one the first to hear of it.
             self.is_open = False
             publication.fail(refusals.lost())
+        self._answered()
+
+    def _answered(self) -> None:
+        if self._is_renewing and self.is_open and not self._sent:
+            Deferred.fromCoroutine(self._renew()).addErrback(lambda failure: self.abandon(failure.value))
+        self.changed()
+
+    async def _renew(self) -> None:
+        old, self._channel = self._channel, None
+        old.close()
+        channel = await self._protocol.channel()
+        await channel.confirm_delivery()
+        self._use(channel)
+        self._is_renewing = False
         self.changed()
 
     def _forget(self, publication: Publication) -> None:
@@ -207,6 +242,10 @@ class Connection:
 
     def _set_blocked(self, is_blocked: bool) -> None:
         self.is_blocked = is_blocked
+        if is_blocked:
+            _log.warn("the message queue is short of memory or disk, and takes no messages for now")
+        else:
+            _log.info("the message queue takes messages again")
         self.changed()
 
     def _look(self) -> None:

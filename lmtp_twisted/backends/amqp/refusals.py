@@ -27,7 +27,7 @@ def unroutable() -> TemporaryFailure:
 
 def refused() -> TemporaryFailure:
     """The broker said no (``basic.nack``): the queue is full, most of the time."""
-    return TemporaryFailure("The message queue takes no more mail", enhanced="4.3.1")
+    return TemporaryFailure("The message queue takes no more mail", enhanced="4.3.0")
 
 
 def blocked() -> TemporaryFailure:
