@@ -146,12 +146,16 @@ def alarm(rabbitmq: RabbitCluster, directory: Path) -> str:
         assert send(client).startswith("250 ")
         rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
         try:
-            reply = until_told(client, "451 4.3.1 ", accepted)
+            # What was published when the alarm came, and then at MAIL.
+            until_told(client, "451 4.3.1 ", accepted)
+            reply = client.say("MAIL FROM:<>")
         finally:
             rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "400MB")
         server.until("takes messages again")
+        assert client.say("RSET").startswith("250 ")
         assert send(client).startswith("250 ")
-    assert len(rabbitmq.contents("alarm")) == len(accepted) + 2
+    # That one may be there as well.
+    assert len(rabbitmq.contents("alarm")) - len(accepted) in (2, 3)
     return reply
 
 

@@ -6,13 +6,13 @@ pika's Twisted adapter speaks AMQP. Three things about it are handled here, by i
 - It keeps one returned message and blames the next confirm for it. RabbitMQ confirms several publications with one
   ``basic.ack``, so the adapter fails one that is in the queue, and confirms the one that no queue has taken. So we know
   returned messages by their ids, and take its ``UnroutableError`` as what it comes from: an acknowledgement.
-- It reports any failure before the connection is open as "AMQPConnectionError", and drops the reason.
+- Where the connection cannot be opened it drops the reason, such as a wrong password.
 - Where the node is silent it closes the connection only after all that is buffered was sent, which is never where the
   node is gone. Our own time limit for confirms aborts it.
 
-RabbitMQ has one, too. A channel asks the first time where a quorum queue's leader is, and where that node was just killed
-it goes on asking it: it says no to all, also when there is a new leader (seen with 3.10). So a channel that says no is
-replaced, see :data:`RENEW_AFTER`.
+RabbitMQ has one of its own. A new channel learns which node leads a quorum queue; where that node was just killed, it
+says no to all publications, also when there is a new leader (seen with 3.10). So a channel that says no is replaced, see
+:data:`RENEW_AFTER`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pika import ConnectionParameters, PlainCredentials
 from pika.adapters.twisted_connection import TwistedProtocolConnection
 from pika.exceptions import NackError, UnroutableError
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -44,6 +44,8 @@ logging.getLogger("pika.adapters.twisted_connection").setLevel(logging.CRITICAL)
 CONNECT_TIMEOUT = 10.0
 #: Seconds that a channel has at the least before it is replaced: it may say no because the queue is full.
 RENEW_AFTER = 1.0
+#: Seconds in which what was published just before an alarm is still confirmed, if ever.
+GRACE = 1.0
 
 
 @attrs.frozen
@@ -80,6 +82,11 @@ class _Protocol(TwistedProtocolConnection):  # type: ignore[misc]  # pika is not
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
+
+    def connectionLost(self, reason: Any = connectionDone) -> None:
+        # What the broker said before it hung up.
+        said = self._impl._error
+        super().connectionLost(reason if said is None else Failure(said))
 
     def _on_connection_failed(self, connection: Any, error: Any = None) -> None:
         ready, self.ready = self.ready, None
@@ -142,6 +149,7 @@ class Connection:
         self._exchange = exchange
         self._timeout = timeout
         self._timer: Any = None
+        self._grace: Any = None
         # In the order in which they were sent, so the first one waits longest.
         self._sent: dict[str, Publication] = {}
         self.octets = 0
@@ -242,11 +250,24 @@ class Connection:
 
     def _set_blocked(self, is_blocked: bool) -> None:
         self.is_blocked = is_blocked
+        self._cancel(self._grace)
         if is_blocked:
             _log.warn("the message queue is short of memory or disk, and takes no messages for now")
+            self._grace = self._reactor.callLater(GRACE, self._refuse_sent)
         else:
             _log.info("the message queue takes messages again")
+            for publication in self._sent.values():
+                publication.sent_at = self._reactor.seconds()
         self.changed()
+
+    def _refuse_sent(self) -> None:
+        # The broker does not read them before it is well again; nobody is to wait for that.
+        for publication in list(self._sent.values()):
+            publication.fail(refusals.blocked())
+
+    def _cancel(self, timer: Any) -> None:
+        if timer is not None and timer.active():
+            timer.cancel()
 
     def _look(self) -> None:
         """Whether the publication that waits longest has waited too long. The others fail with the connection."""
@@ -255,6 +276,8 @@ class Connection:
         if oldest is None:
             return
         left = oldest.sent_at + self._timeout - self._reactor.seconds()
+        if self.is_blocked:
+            left = self._timeout
         if left > 0:
             self._timer = self._reactor.callLater(left, self._look)
         else:
@@ -279,7 +302,6 @@ class Connection:
 
     def _ended(self, why: object) -> object:
         self.is_open = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._cancel(self._timer)
+        self._cancel(self._grace)
         return self._why or why
