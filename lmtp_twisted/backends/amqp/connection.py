@@ -11,8 +11,8 @@ pika's Twisted adapter speaks AMQP. Three things about it are handled here, by i
   node is gone. Our own time limit for confirms aborts it.
 
 RabbitMQ has one of its own. A new channel learns which node leads a quorum queue; where that node was just killed, it
-says no to all publications, also when there is a new leader (seen with 3.10). So a channel that says no is replaced, see
-:data:`RENEW_AFTER`.
+says no to all publications, also when there is a new leader (seen with 3.10). So a channel that says no is replaced,
+see :data:`RENEW_AFTER`.
 """
 
 from __future__ import annotations
