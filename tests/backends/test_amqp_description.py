@@ -78,7 +78,7 @@ def test_the_password_can_be_in_a_file(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_without_the_password(description: str, complaint: str) -> None:
-    with pytest.raises(ValueError, match="^amqp: ") as caught:
+    with pytest.raises(ValueError, match=r"^amqp: ") as caught:
         build(description)
     assert complaint in str(caught.value)
     assert "secret" not in str(caught.value)
