@@ -14,7 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import attrs
@@ -122,9 +122,7 @@ class RabbitCluster:
         self.authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
             str(directory / "server.pem")
         )
-        # All are free at the same time, so they are different ones.
-        with _free_ports(10) as ports:
-            pass
+        ports = _free_ports(10)
         self._epmd_port = ports.pop()
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))},
@@ -245,11 +243,8 @@ class RabbitCluster:
         self._epmd.wait()
 
 
-@contextmanager
-def _free_ports(number: int) -> Iterator[list[int]]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    try:
-        yield [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+def _free_ports(number: int) -> list[int]:
+    """All are free at the same time, so they are different ones."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
+        return [each.getsockname()[1] for each in sockets]

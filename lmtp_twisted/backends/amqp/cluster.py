@@ -56,6 +56,7 @@ class Cluster:
         """Connect, and stay connected."""
         if not self._is_stopped:
             self._running = Deferred.fromCoroutine(self._run())
+            self._running.addErrback(lambda failure: _log.failure("no more connections are made", failure))
 
     async def stop(self) -> None:
         """Say goodbye and connect no more."""

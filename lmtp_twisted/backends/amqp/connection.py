@@ -115,8 +115,9 @@ async def connect(
         heartbeat=heartbeat,
         client_properties={"connection_name": name},
     )
-    endpoint = broker.endpoint(reactor, node, CONNECT_TIMEOUT)
-    protocol = await endpoint.connect(Factory.forProtocol(partial(_Protocol, parameters, reactor)))
+    factory = Factory.forProtocol(partial(_Protocol, parameters, reactor))
+    factory.noisy = False
+    protocol = await broker.endpoint(reactor, node, CONNECT_TIMEOUT).connect(factory)
     try:
         await protocol.ready
         closed: Deferred[Any] = protocol.closed
