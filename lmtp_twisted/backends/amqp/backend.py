@@ -149,7 +149,7 @@ class AMQPBackend:
         except Exception:
             _log.failure("{id}: cannot be read", id=message.id)
             for publication in publications:
-                publication.fail(refusals.unreadable())
+                publication.fail(refusals.broken())
             return
         self._publish(publications, body)
         # Its octets stay in memory until then.

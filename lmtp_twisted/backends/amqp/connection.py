@@ -25,7 +25,7 @@ from typing import Any
 import attrs
 from pika import ConnectionParameters, PlainCredentials
 from pika.adapters.twisted_connection import TwistedProtocolConnection
-from pika.exceptions import NackError, UnroutableError
+from pika.exceptions import AMQPError, NackError, UnroutableError
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
@@ -197,8 +197,13 @@ class Connection:
             answer = self._channel.basic_publish(
                 self._exchange, publication.routing_key, publication.body, publication.properties, mandatory=True
             )
-        except Exception:
+        except AMQPError:
             self._failed(Failure(), publication)
+        except Exception:
+            # It is made ready before any of it is sent, so the connection is none the worse.
+            _log.failure("{id}: cannot be published", id=publication.id)
+            self._forget(publication)
+            publication.fail(refusals.broken())
         else:
             answer.addCallback(self._confirmed, publication)
             answer.addErrback(self._failed, publication)
@@ -227,13 +232,14 @@ class Connection:
             self._is_renewing = self._is_renewing or self._reactor.seconds() - self._since >= RENEW_AFTER
         else:
             # The channel is closed, and this one the first to hear of it.
-            self.is_open = False
+            self.abandon(failure.value)
             publication.fail(refusals.lost())
         self._answered()
 
     def _answered(self) -> None:
         if self._is_renewing and self.is_open and not self._sent:
-            Deferred.fromCoroutine(self._renew()).addErrback(lambda failure: self.abandon(failure.value))
+            renewed = Deferred.fromCoroutine(self._renew()).addTimeout(CONNECT_TIMEOUT, self._reactor)
+            renewed.addErrback(lambda failure: self.abandon(failure.value))
         self.changed()
 
     async def _renew(self) -> None:

@@ -40,9 +40,9 @@ def busy() -> TemporaryFailure:
     return TemporaryFailure("Too busy, try again later", enhanced="4.3.2")
 
 
-def unreadable() -> TemporaryFailure:
-    """The file that holds a large message cannot be read."""
-    return TemporaryFailure("The message cannot be read", enhanced="4.3.0")
+def broken() -> TemporaryFailure:
+    """It cannot be read from its file, or not be written as AMQP. The log says why."""
+    return TemporaryFailure("The message cannot be published", enhanced="4.3.0")
 
 
 def too_large() -> PermanentFailure:
