@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Generator, Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from peer_programs import PEERS, find
 from twisted.internet import reactor
 from twisted.logger import LogEvent, globalLogPublisher
+
+if TYPE_CHECKING:
+    from rabbitmq_cluster import RabbitCluster
 
 # A busy machine is no defect of what is tested.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -64,3 +69,14 @@ def _nothing_is_left_behind() -> Iterator[None]:
         call.cancel()
     assert not left, f"delayed calls were left behind: {left}"
     assert not unhandled, "\n".join(unhandled)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitCluster]:
+    """One cluster for all tests. Who kills a node of it starts it again; each test has queues of its own."""
+    from rabbitmq_cluster import RabbitCluster
+
+    with tempfile.TemporaryDirectory(prefix="rabbitmq-") as directory:
+        cluster = RabbitCluster(Path(directory))
+        yield cluster
+        cluster.close()

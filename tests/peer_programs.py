@@ -18,6 +18,7 @@ PEERS = {
     "node": ("node",),
     "haproxy": ("haproxy",),
     "nginx": ("nginx",),
+    "rabbitmq": ("rabbitmq-server", "rabbitmqctl", "epmd"),
     "btrfs": ("mkfs.btrfs", "btrfs"),
     "ext4": ("mkfs.ext4",),
     "strace": ("strace",),

@@ -25,6 +25,9 @@ NOT_RUN = {
     "pip install pytest": "it needs the network; pytest is what runs this",
     "grep -o ': to=<.*' /var/log/mail.log": "test_docs_postfix.py types it where there is such a log",
     "adduser --system --group --home /srv/mail --no-create-home vmail": "it changes the machine",
+    "pip install '.[amqp]'": "it needs the network; what it installs is there for the tests",
+    "python -m pytest -q tests/amqp/test_amqp_kill.py": "it is one of the tests",
+    "python tests/amqp/measure.py": "it takes a machine that does nothing else",
     "python3 -m venv /opt/lmtp": "it changes the machine",
     "/opt/lmtp/bin/pip install .": "it needs the network, and changes the machine",
     "chown -R vmail:vmail /etc/lmtp": "whoever runs the tests runs the server, and made these files",
@@ -57,6 +60,7 @@ _CERTIFICATE = (
     "openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=store.example.org "
     "-addext subjectAltName=DNS:store.example.org -keyout /etc/lmtp/key.pem -out /etc/lmtp/cert.pem"
 )
+_PASSWORD = r"printf '%s\n' 'guest' > /etc/lmtp/queue-password"
 
 #: Commands for root in whose place others are run, since they need users of the machine.
 INSTEAD = {
@@ -74,7 +78,8 @@ INSTEAD = {
         "twistd -n --pidfile= lmtp --listen unix:/var/lib/lmtp/socket --backend maildir:/srv/mail"
     ),
     "install -d -o vmail -g vmail -m 700 /etc/lmtp": "install -d -m 700 /etc/lmtp",
-    # Nothing in it is for root but the place, which is another one here.
+    # Nothing in these is for root but the place, which is another one here.
+    _PASSWORD: _PASSWORD,
     _CERTIFICATE: _CERTIFICATE,
     "twistd -n --pidfile= --uid=vmail --gid=vmail lmtp --listen tcp:2524:interface=192.0.2.1 "
     "--tls-certificate /etc/lmtp/cert.pem --tls-key /etc/lmtp/key.pem "

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 from docs_console import Command, Console, commands_of
 from docs_exchange import play
@@ -50,13 +51,15 @@ class Places:
     What stands in the place of the machine's ports and directories, and what commands run with.
 
     :param directory: where all of it is; the places are made.
+    :param ports: of servers that run already, by what the page calls them.
     :ivar environment: with the programs of the interpreter that runs the tests first in the path.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, ports: Mapping[str, int] = MappingProxyType({})) -> None:
         for place in PLACES:
             (directory / place.strip("/")).mkdir(parents=True)
-        self._replacements = {rf"(?<!\d){port}(?!\d)": str(free_port()) for port in PORTS}
+        others = {port: free_port() for port in PORTS}
+        self._replacements = {rf"(?<!\d){port}(?!\d)": str(here) for port, here in (*others.items(), *ports.items())}
         self._replacements |= {rf"(?<![\w./]){place}": f"{directory}{place}" for place in PLACES}
         self.environment = _environment()
 
@@ -67,15 +70,16 @@ class Places:
         return text
 
 
-def run_page(blocks: Sequence[Block]) -> None:
+def run_page(blocks: Sequence[Block], ports: Mapping[str, int] = MappingProxyType({})) -> None:
     """
     Run the blocks of one page in order.
 
+    :param ports: as :class:`Places` takes them.
     :raises AssertionError: where one of them does not do what the page says, or cannot be run at all.
     """
     with ExitStack() as stack:
         # Not pytest's directory: the path of a Unix socket has room for 107 octets.
-        run = _Run(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="docs-"))))
+        run = _Run(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="docs-"))), ports)
         stack.callback(run.kill)
         for number, block in enumerate(blocks):
             run.block(block, blocks[number + 1 :])
@@ -83,9 +87,9 @@ def run_page(blocks: Sequence[Block]) -> None:
 
 
 class _Run:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, ports: Mapping[str, int]) -> None:
         self._directory = directory
-        places = Places(directory)
+        places = Places(directory, ports)
         self._here = places.here
         self._console = Console(directory, places.environment)
         self._interpreter = Interpreter(directory, places.environment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from docs_console import commands_of
@@ -14,11 +15,18 @@ from docs_run import peer_of, run_page
 
 import lmtp_twisted.interfaces
 
+if TYPE_CHECKING:
+    from rabbitmq_cluster import RabbitCluster
+
+#: Its blocks need a broker, all of them.
+QUEUE_PAGE = "docs/amqp.rst"
 PAGES = {str(page.relative_to(ROOT)): blocks_of(page) for page in all_pages()}
 
 
 def _runs() -> Iterator[object]:
     for name, blocks in PAGES.items():
+        if name == QUEUE_PAGE:
+            continue
         anywhere = [block for block in blocks if peer_of(block) is None]
         if anywhere:
             yield pytest.param(anywhere, id=name)
@@ -31,6 +39,14 @@ def _runs() -> Iterator[object]:
 def test_the_blocks_of_a_page_do_what_it_says(blocks: list[Block]) -> None:
     """In order, as a reader would type them."""
     run_page(blocks)
+
+
+@pytest.mark.peer("rabbitmq")
+def test_the_blocks_of_the_page_about_queues_do_what_it_says(rabbitmq: RabbitCluster) -> None:
+    """With a cluster that has the user whom RabbitMQ makes by itself."""
+    rabbitmq.ctl("add_user", "guest", "guest")
+    rabbitmq.ctl("set_permissions", "guest", ".*", ".*", ".*")
+    run_page(PAGES[QUEUE_PAGE], {"5672": rabbitmq.nodes["a"].port, "5673": rabbitmq.nodes["b"].port})
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.place) for page in all_pages() for row in rows_of(page)])

@@ -51,6 +51,24 @@ all_backend = BackendPlugin(
     "lmtp_twisted.backends.several.all_from_description",
     "BACKEND,and=BACKEND[,and=BACKEND...]",
 )
+amqp_backend = BackendPlugin(
+    "amqp",
+    "Publishes each message to RabbitMQ, once for each recipient, and answers when it is confirmed. Several hosts with "
+    "a comma between them are nodes of one cluster. Needs the extra 'amqp'.",
+    "lmtp_twisted.backends.amqp.from_description",
+    "amqp://USER@HOST:PORT,HOST:PORT/VHOST, or amqps://...",
+    {
+        "exchange": "its name; none: the default exchange, whose routing keys are names of queues",
+        "queue": "a durable quorum queue that is made and bound for all keys where it is missing, with the exchange, "
+        "of the type topic; none: nothing is made (default)",
+        "routing_key": "may hold {local} and {domain} (default {domain}.{local}, without an exchange the queue)",
+        "size_limit": "octets of a message at most (default 16M, as much as RabbitMQ 4 takes)",
+        "timeout": "seconds that a confirm may take (default 30)",
+        "heartbeat": "seconds of silence after which a node is taken to be gone (default 30); 0: never",
+        "password_file": "a file whose first line is the password",
+        "ca": "for amqps: a file of authorities to trust, instead of the system's",
+    },
+)
 memory_backend = BackendPlugin(
     "memory",
     "Keeps the latest messages in memory, for tests.",

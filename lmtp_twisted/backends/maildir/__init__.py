@@ -5,7 +5,7 @@ The way of a message: ``backend`` asks ``naming`` for the mailbox of each recipi
 ``subaddress`` names, and gives a ``job`` to one of its ``lanes``; a thread of the pool takes what waits there and files
 it together (``commit``, ``filing``), through the open ``directories`` and ``folders`` and with the line ends of
 ``lines``, and waits for the ``disk``; what went wrong becomes a reply in ``refusals``. A ``quota`` is
-kept in ``maildirsize`` (on disk: ``sizefile``), from what ``counting`` finds, and asked for each message in ``sized``.
+kept in ``maildirsize`` (on disk: ``sizefile``), from what ``counting`` finds, and asked for each message.
 """
 
 from lmtp_twisted.backends.maildir.backend import MaildirBackend, from_description

@@ -23,9 +23,9 @@ from lmtp_twisted.backends.maildir.maildirsize import Limits
 from lmtp_twisted.backends.maildir.naming import Case, Layout, Naming
 from lmtp_twisted.backends.maildir.quota import OverQuota, Quota
 from lmtp_twisted.backends.maildir.refusals import entry_makes_no_sense, refusal_of
-from lmtp_twisted.backends.maildir.sized import SizedDelivery
 from lmtp_twisted.backends.maildir.subaddress import Detail, Subaddresses
 from lmtp_twisted.backends.maildir.sweep import Sweeper
+from lmtp_twisted.backends.sized import SizedDelivery
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.errors import DeliveryError, TemporaryFailure
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage

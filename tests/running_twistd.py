@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 #: Seconds after which something that should have happened is taken not to happen.
@@ -46,6 +47,16 @@ class Running:
                 raise AssertionError(f"no line like {pattern!r} in the output:\n{self.output}")
             self.output += data.decode()
         return match
+
+    def drain(self) -> None:
+        """Read what it still writes, so that it is never held up; nobody waits for a line of it any more."""
+        Thread(target=self._drain, daemon=True).start()
+
+    def _drain(self) -> None:
+        with suppress(ValueError, OSError):
+            assert self.process.stdout is not None
+            while data := os.read(self.process.stdout.fileno(), 65536):
+                self.output += data.decode("utf-8", "replace")
 
     def kill(self) -> None:
         """It ends, if it has not yet."""

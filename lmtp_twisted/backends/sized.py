@@ -1,4 +1,4 @@
-"""The delivery of a message where a quota asks for its size before it has come."""
+"""The delivery of a message where a limit asks for its size before it has come."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lmtp_twisted.interfaces import ILMTPDelivery, IReceivedMessage
 
 class _Store(Protocol):
     def validate(self, recipient: Recipient, octets: int) -> Deferred[None] | None: ...
-    def deliver(self, message: IReceivedMessage) -> Deferred[list[Any]]: ...
+    def deliver(self, message: IReceivedMessage) -> Any: ...
 
 
 @implementer(ILMTPDelivery)
@@ -38,7 +38,7 @@ class SizedDelivery:
         """Accept who has a mailbox, or can have one, with room for the message."""
         return self._store.validate(recipient, self._octets)
 
-    def deliver(self, message: IReceivedMessage) -> Deferred[list[Any]]:
+    def deliver(self, message: IReceivedMessage) -> Any:
         """Store it."""
         return self._store.deliver(message)
 
