@@ -34,16 +34,33 @@ class Sender:
 
 
 @attrs.frozen
+class DirectoryEntry:
+    """
+    What a directory knows of a recipient. What is ``None`` is left to the backend.
+
+    :ivar mailbox: the path of the mailbox below the backend's directory, such as ``example.org/alice``.
+    :ivar quota: what the mailbox may hold, as in ``1G`` or ``1G:10000``; ``"0"`` for any number of messages.
+    :ivar backend: the name of the backend that has the mailbox, see :class:`~lmtp_twisted.routing.Router`.
+    """
+
+    mailbox: str | None = None
+    quota: str | None = None
+    backend: str | None = None
+
+
+@attrs.frozen
 class Recipient:
     """
     The forward-path of a RCPT command with its parameters (RFC 5321 §4.1.1.3).
 
     :ivar address: where the mail goes; its domain is ``""`` for ``<Postmaster>`` and other local names.
     :ivar parameters: what else the command said: notify and orcpt (RFC 3461).
+    :ivar entry: what the directory says, where there is one that was asked.
     """
 
     address: Address
     parameters: RcptParameters = RcptParameters()
+    entry: DirectoryEntry | None = None
 
     def __str__(self) -> str:
         return str(self.address)

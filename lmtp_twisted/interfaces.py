@@ -122,7 +122,8 @@ class ILMTPDelivery(Interface):
     def deliver(message):  # type: ignore[no-untyped-def]  # zope method
         """
         Deliver the complete message to each of ``message.recipients`` (RFC 2033 §4.2). Called once, after the final
-        dot or the last chunk, never with an empty list of recipients.
+        dot or the last chunk, never with an empty list of recipients. Some that ``validateTo`` has accepted may be
+        missing, where others have refused them since.
 
         An awaitable that is not done within the delivery time-out, or when the connection is lost, is cancelled
         (``Deferred.cancel``); a delivery that commits in a thread looks whether it was cancelled before it commits.
@@ -157,6 +158,21 @@ class IVerifyingDelivery(ILMTPDelivery):
         :returns: ``None`` or ``True`` for yes, a ``str`` for yes with that text, a ``Reply`` to say it exactly
             (``252 2.1.5`` does not tell), or an awaitable of one of these.
         :raises lmtp_twisted.errors.DeliveryError: for no: ``550 5.1.1`` unless it says otherwise.
+        """
+
+
+class IRecipientDirectory(Interface):
+    """Who exists, and where their mail goes. For a :class:`~lmtp_twisted.recipients.Resolver`."""
+
+    def entryOf(address):  # type: ignore[no-untyped-def]  # zope method
+        """
+        Called for each recipient, at RCPT and VRFY.
+
+        :param address: an :class:`~lmtp_twisted.wire.addresses.Address` in lower case and Unicode's normal form C,
+            without the detail of a subaddress, and with our own name as its domain where the client gave none.
+        :returns: a :class:`~lmtp_twisted.envelope.DirectoryEntry`; ``None`` where there is no such recipient, which is
+            answered ``550 5.1.1``; or an awaitable of one of these.
+        :raises Exception: where it cannot tell: ``451 4.3.0``, whatever it is.
         """
 
 

@@ -1,27 +1,25 @@
-"""
-Recipient → backend: the first pattern that matches decides.
-
-A pattern is matched against the whole address in lower case, with ``*`` for any characters, ``?`` for one and ``[…]``
-for a set; one without ``@`` is a domain. A recipient without a domain, such as ``Postmaster``, is ``postmaster@`` here.
-"""
+"""Recipient → backend: the one that the directory names, or else the first pattern that matches decides."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from fnmatch import translate
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lmtp_twisted.awaiting import FAILURES, abort, deferred_of, go_on
 from lmtp_twisted.envelope import Recipient, Sender
+from lmtp_twisted.errors import TemporaryFailure
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
+from lmtp_twisted.patterns import compile_pattern, text_of
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.verdict import SENDER, one_for_each, verify
+
+_log = Logger(namespace="lmtp_twisted")
 
 
 @implementer(ILMTPDeliveryFactory)
@@ -31,32 +29,46 @@ class Router:
     sees the sender, its own recipients and, for these, the message. A sender that a backend refuses is a refusal of
     that recipient.
 
-    :param routes: pairs of a pattern and a backend, in the order in which they are tried.
+    :param routes: pairs of a pattern and a backend, in the order in which they are tried, see
+        :mod:`~lmtp_twisted.patterns`.
     :param default: the backend of all other recipients.
+    :param named: backends by the names that the directory has for them. They come before all routes.
     """
 
-    def __init__(self, routes: Sequence[tuple[str, ILMTPDeliveryFactory]], default: ILMTPDeliveryFactory) -> None:
-        self._routes = [(_compile(pattern), backend) for pattern, backend in routes]
+    def __init__(
+        self,
+        routes: Sequence[tuple[str, ILMTPDeliveryFactory]],
+        default: ILMTPDeliveryFactory,
+        named: Mapping[str, ILMTPDeliveryFactory] | None = None,
+    ) -> None:
+        self._routes = [(compile_pattern(pattern), backend) for pattern, backend in routes]
         self._default = default
+        self._named = named or {}
 
     def backend_for(self, recipient: Recipient) -> ILMTPDeliveryFactory:
-        """The backend where a recipient's mail goes."""
-        address = recipient.address
-        name = f"{address.local}@{address.domain}".lower()
+        """
+        The backend where a recipient's mail goes.
+
+        :raises lmtp_twisted.errors.TemporaryFailure: ``451 4.3.5`` where the directory names one that there is not.
+        """
+        if recipient.entry is not None and recipient.entry.backend is not None:
+            return self._backend_named(recipient.entry.backend, recipient)
+        name = text_of(recipient.address)
         for matches, backend in self._routes:
             if matches(name):
                 return backend
         return self._default
 
+    def _backend_named(self, name: str, recipient: Recipient) -> ILMTPDeliveryFactory:
+        try:
+            return self._named[name]
+        except KeyError:
+            _log.error("{recipient}: no backend is called {name!r}", recipient=recipient.printable, name=name)
+            raise TemporaryFailure("Recipient cannot be served, try again later", enhanced="4.3.5")
+
     def getDelivery(self, session: SessionInfo) -> ILMTPDelivery:
         """A delivery that asks the backends as recipients come."""
         return _RoutedDelivery(self, session)
-
-
-def _compile(pattern: str) -> Callable[[str], object]:
-    if not pattern or any(character.isspace() for character in pattern):
-        raise ValueError(f"not a pattern of recipients: {pattern!r}")
-    return re.compile(translate((pattern if "@" in pattern else f"*@{pattern}").lower())).match
 
 
 @implementer(ILMTPDelivery)
@@ -125,7 +137,7 @@ class _RoutedDelivery:
         outcomes: list[Any] = [None] * len(recipients)
         for delivery, indices in parts.values():
             part = message.forRecipients([recipients[index] for index in indices])
-            for index, outcome in zip(indices, _deliver_part(delivery, part), strict=True):
+            for index, outcome in zip(indices, deliver_part(delivery, part), strict=True):
                 outcomes[index] = outcome
         return outcomes
 
@@ -134,7 +146,7 @@ class _RoutedDelivery:
             abort(delivery, reason)
 
 
-def _deliver_part(delivery: Any, part: IReceivedMessage) -> Sequence[Any]:
+def deliver_part(delivery: Any, part: IReceivedMessage) -> Sequence[Any]:
     """One outcome, or awaitable of one, for each recipient of a part: a backend that fails as a whole fails alone."""
     count = len(part.recipients)
     try:

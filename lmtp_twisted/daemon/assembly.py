@@ -276,6 +276,11 @@ def _facts(options: Options, settings: Settings) -> list[str]:
         facts.append(f"backend {without_passwords(said['backend'])}")
     if not said.place("route").line:
         facts += [f"route {pattern}={without_passwords(text)}" for pattern, text in said["route"]]
+    if said["aliases"] is not None and not said.place("aliases").line:
+        facts.append(f"aliases {said['aliases']}")
+    if said["directory"] is not None and not said.place("directory").line:
+        # What follows the type may be more than a log should have.
+        facts.append(f"directory {said['directory'].partition(':')[0]}")
     return facts
 
 

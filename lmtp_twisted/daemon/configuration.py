@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -22,6 +22,7 @@ from lmtp_twisted.daemon.listening import below_directory as endpoint_below
 from lmtp_twisted.daemon.positions import Path, parse
 from lmtp_twisted.daemon.said import Fault, Faults, Place, Said
 from lmtp_twisted.daemon.values import OPTIONS, Kind
+from lmtp_twisted.directories.description import below_directory as directory_below
 
 #: Octets of a file, and characters of a line of it, beyond which it is not a configuration.
 MOST_OCTETS = 1024 * 1024
@@ -35,6 +36,13 @@ _OF_LISTENER = {
     **{key: option for key, option in OPTIONS.items() if option.is_of_listener},
     "listen": attrs.evolve(OPTIONS["listen"], kind=Kind.TEXT, read=str),
     "listen-tls": attrs.evolve(OPTIONS["listen-tls"], kind=Kind.TEXT, read=str),
+}
+# Options whose descriptions may hold a path, and what makes it an absolute one.
+_WITH_PATHS: Mapping[str | int, Callable[[str, str], str]] = {
+    "auth": checker_below,
+    "directory": directory_below,
+    "listen": endpoint_below,
+    "listen-tls": endpoint_below,
 }
 _TABLES = ("backends", "listeners")
 # How names of things are shown in messages, and what may be one.
@@ -202,6 +210,10 @@ class _Reader:
 
     def _given(self, path: Path, value: Any, kind: Kind) -> Any:
         """A value as it would be given on the command line."""
+        if kind is Kind.BACKENDS:
+            if not isinstance(value, dict):
+                raise Fault(self._place(*path), f": {kind.wanted} is wanted, not {_type_of(value)}")
+            return {name: self._scalar((*path, name), text, Kind.TEXT) for name, text in value.items()}
         if not kind.is_list:
             return self._scalar(path, value, kind)
         if not isinstance(value, list):
@@ -222,10 +234,9 @@ class _Reader:
             raise Fault(self._place(*path), ": a NUL is in it")
         if kind is Kind.PATH and text:
             return os.path.join(self._directory, text)
-        if path[-2:-1] == ("auth",):
-            return checker_below(text, self._directory)
-        if {"listen", "listen-tls"} & set(path[-2:]):
-            return endpoint_below(text, self._directory)
+        for key in path[-2:]:
+            if key in _WITH_PATHS:
+                return _WITH_PATHS[key](text, self._directory)
         return text
 
     def _route(self, path: Path, value: Any) -> tuple[str, str]:

@@ -1,4 +1,7 @@
-"""Where the mail of a server goes: its backends, each made once however many name it, and the routes to them."""
+"""
+Where the mail of a server goes: its backends, each made once however many name it, the routes to them, and who the
+recipients are.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,13 @@ from typing import Any
 
 from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.description import BackendDescription
+from lmtp_twisted.daemon.addressing import OF_RESOLVER, resolver_of
 from lmtp_twisted.daemon.configuration import NamedBackend
 from lmtp_twisted.daemon.said import Fault, Faults, Place, Said, Told
 from lmtp_twisted.interfaces import ILMTPDeliveryFactory
+from lmtp_twisted.patterns import compile_pattern
+from lmtp_twisted.recipients import Resolver
+from lmtp_twisted.resolving import Resolving
 from lmtp_twisted.routing import Router
 
 #: Where mail goes where nobody said where.
@@ -30,9 +37,10 @@ class Destinations:
         self._faults = faults
         self._under_way: list[str] = []
         self._made: dict[str, ILMTPDeliveryFactory | None] = {}
-        # By description and directory; and what goes by backend and routes.
+        # By description and directory; and what is made of these.
         self._described: dict[tuple[str, str | None], ILMTPDeliveryFactory] = {}
         self._combined: dict[tuple[Any, ...], ILMTPDeliveryFactory] = {}
+        self._resolvers: dict[tuple[str, ...], Resolver | None] = {}
         context.named = {name: partial(self._of_name, name) for name in named}
         self._context = context
         for name in named:
@@ -41,30 +49,51 @@ class Destinations:
 
     def of(self, said: Said) -> ILMTPDeliveryFactory:
         """
-        :param said: has ``backend`` and ``route``.
+        :param said: the options.
+        :returns: the backend alone where nothing more was asked for; else it is behind routes, and these behind the
+            aliases and the directory.
         :raises ValueError: with one line that says what is wrong.
         """
         if said["backend"] is None:
-            default = self._build(DEFAULT_BACKEND, None)
+            backend = self._build(DEFAULT_BACKEND, None)
         else:
             with said.blamed("backend"):
-                default = self._build(said["backend"], said.place("backend").directory)
-        routes = []
-        for index, (pattern, text) in enumerate(said["route"]):
-            place = said.place("route", index).saying(pattern)
-            try:
-                backend = self._build(text, place.directory)
-            except ValueError as error:
-                raise error if isinstance(error, Told) else Fault(place, f": {error}")
-            try:
-                Router([(pattern, backend)], default)
-            except ValueError as error:
-                raise said.fault("route", f": {error}", index)
-            routes.append((pattern, backend))
-        if not routes:
-            return default
-        key = (id(default), *((pattern, id(backend)) for pattern, backend in routes))
-        return self._combined.setdefault(key, Router(routes, default))
+                backend = self._build(said["backend"], said.place("backend").directory)
+        routes = [self._route(said, index, *route) for index, route in enumerate(said["route"])]
+        named = {name: self._of_name(name) for name in self._named} if said["directory"] is not None else {}
+        for name, text in said["directory-backend"].items():
+            place = said.place("directory-backend", name).saying(name)
+            named[name] = self._at(place, text)
+        if routes or said["directory"] is not None:
+            key = (
+                id(backend),
+                *((pattern, id(to)) for pattern, to in routes),
+                *((name, id(to)) for name, to in named.items()),
+            )
+            backend = self._combined.setdefault(key, Router(routes, backend, named))
+        resolver = self._resolver(said)
+        if resolver is None:
+            return backend
+        return self._combined.setdefault((id(resolver), id(backend)), Resolving(resolver, backend))
+
+    def _route(self, said: Said, index: int, pattern: str, text: str) -> tuple[str, ILMTPDeliveryFactory]:
+        with said.blamed("route", index):
+            compile_pattern(pattern)
+        return pattern, self._at(said.place("route", index).saying(pattern), text)
+
+    def _resolver(self, said: Said) -> Resolver | None:
+        key = tuple(repr(said[option]) for option in OF_RESOLVER)
+        if key not in self._resolvers:
+            self._resolvers[key] = resolver_of(said, self._context)
+        return self._resolvers[key]
+
+    def _at(self, place: Place, text: str) -> ILMTPDeliveryFactory:
+        try:
+            return self._build(text, place.directory)
+        except Told:
+            raise
+        except ValueError as error:
+            raise Fault(place, f": {error}")
 
     def _build(self, text: str, directory: str | None) -> ILMTPDeliveryFactory:
         key = (text, directory)

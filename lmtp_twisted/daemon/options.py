@@ -67,6 +67,13 @@ class Options(UsageOptions, AuthOptionMixin):
         ],
         ["config", None, None, "File of TOML with these options, and more; the command line wins."],
         ["backend", None, None, f"Where mail goes, see --help-backends. [default: {DEFAULT_BACKEND}]"],
+        ["aliases", None, None, "File of aliases, as alias: target, target; read anew when it changes."],
+        ["subaddress", None, "keep", "The detail of user+detail, for the backend: keep or drop."],
+        ["separator", None, "+", "Characters that begin a detail, for aliases and the directory; empty for none."],
+        ["directory", None, None, "Who exists, such as file:/etc/lmtp/recipients; see the documentation."],
+        ["directory-query", None, None, "The query of a directory in a database, with :local and :domain or :address."],
+        ["directory-max-age", None, "60", "Seconds for which an answer of a database holds; 0 to ask each time."],
+        ["directory-timeout", None, "10", "Seconds that a database may take for an answer."],
         ["hostname", None, None, "Our name in the greeting and in Received lines. [default: the system's]"],
         ["banner", None, "ready", "What follows our name in the greeting."],
         ["size-limit", None, "50M", "Largest message, in octets with k, M or G; 0 for no limit."],
@@ -99,7 +106,7 @@ class Options(UsageOptions, AuthOptionMixin):
         self.listeners: Mapping[str, Said] = {}
         for key, option in OPTIONS.items():
             # What is still so in the end was not given.
-            self[key] = [] if option.kind.is_list else None
+            self[key] = option.kind.nothing()
 
     def opt_listen(self, endpoint: str) -> None:
         """Listen there, such as unix:/run/lmtp.sock or tcp:2524:interface=192.0.2.1; may be given again."""
@@ -111,10 +118,24 @@ class Options(UsageOptions, AuthOptionMixin):
 
     def opt_route(self, route: str) -> None:
         """PATTERN=BACKEND: where mail for these recipients goes, as *.example.org=null:; the first match decides."""
-        pattern, equals, backend = route.partition("=")
+        # A regular expression may hold one; it ends with its second slash.
+        pattern, equals, backend = route.partition("/=" if route.startswith("/") else "=")
         if not equals:
             raise UsageError(f"--route {route!r} is not PATTERN=BACKEND")
-        self["route"].append((pattern, backend))
+        self["route"].append((pattern + equals[:-1], backend))
+
+    def opt_directory_for(self, pattern: str) -> None:
+        """Recipients that the directory knows, as --route has them; others are not looked up; may be given again."""
+        self["directory-for"].append(pattern)
+
+    def opt_directory_backend(self, backend: str) -> None:
+        """NAME=BACKEND: a backend that the directory names, as archive=maildir:/srv/archive; may be given again."""
+        name, equals, description = backend.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--directory-backend {backend!r} is not NAME=BACKEND")
+        if name in self["directory-backend"]:
+            raise UsageError(f"--directory-backend: two are called {name!r}")
+        self["directory-backend"][name] = description
 
     def opt_disable(self, name: str) -> None:
         """Neither announce nor accept this capability or command, such as CHUNKING; may be given again."""
@@ -196,12 +217,12 @@ class Options(UsageOptions, AuthOptionMixin):
             self[key] = self.said[key]
 
     def _given(self) -> dict[str, Any]:
-        return {key: self._read(key, self[key]) for key in OPTIONS if self[key] not in (None, [])}
+        return {key: self._read(key, self[key]) for key in OPTIONS if self[key] not in (None, [], {})}
 
     def _defaults(self) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key, option in OPTIONS.items():
-            default = [] if option.kind.is_list else self.defaults[key]
+            default = self.defaults.get(key, option.kind.nothing())
             values[key] = None if default is None else self._read(key, default)
         return values
 

@@ -130,7 +130,7 @@ class Said:
     """
 
     def __init__(
-        self, values: Mapping[str, Any], place: Callable[[str, int | None], Place], below: Said | None = None
+        self, values: Mapping[str, Any], place: Callable[[str, int | str | None], Place], below: Said | None = None
     ) -> None:
         self.values = values
         self._place = place
@@ -164,25 +164,25 @@ class Said:
     def __getitem__(self, key: str) -> Any:
         return self._layer(key).values[key]
 
-    def place(self, key: str, index: int | None = None) -> Place:
+    def place(self, key: str, index: int | str | None = None) -> Place:
         """Where an option was said, or one of its elements."""
         return self._layer(key)._place(key, index)
 
-    def fault(self, key: str, rest: str, index: int | None = None) -> Fault:
+    def fault(self, key: str, rest: str, index: int | str | None = None) -> Fault:
         """What is wrong with an option, to be raised."""
         return Fault(self.place(key, index), rest)
 
     @contextmanager
-    def blamed(self, key: str, index: int | None = None) -> Iterator[None]:
+    def blamed(self, key: str, index: int | str | None = None) -> Iterator[None]:
         """What is wrong in the block is this option's fault, unless it is somebody else's already."""
         try:
             yield
-        except Fault:
+        except (Fault, Told):
             raise
         except ValueError as error:
             raise self.fault(key, f": {error}", index)
 
 
-def on_command_line(key: str, _index: int | None = None) -> Place:
+def on_command_line(key: str, _index: int | str | None = None) -> Place:
     """The place of an option of the command line."""
     return Place(f"--{key}")

@@ -18,6 +18,7 @@ import attrs
 
 from lmtp_twisted.daemon import quantities
 from lmtp_twisted.settings import Settings
+from lmtp_twisted.wire.addresses import check_separator
 from lmtp_twisted.wire.content import BareNewlines
 
 _LEVELS = ("debug", "info", "warn", "error")
@@ -41,6 +42,8 @@ class Kind(enum.Enum):
     LIST = "an array of strings", (str,)
     #: The elements have names or numbers.
     IDS = "an array of names or numbers", (str, int)
+    #: Names with a description of a backend each.
+    BACKENDS = "a table of strings", (str,)
     #: Elements are strings such as ``"*.example.org=null:"``, or tables.
     ROUTES = "an array of tables, or of strings", (str, dict)
 
@@ -58,6 +61,10 @@ class Kind(enum.Enum):
     def is_list(self) -> bool:
         """Whether there may be several."""
         return self in (Kind.LIST, Kind.IDS, Kind.ROUTES)
+
+    def nothing(self) -> Any:
+        """The value of an option that was not given."""
+        return {} if self is Kind.BACKENDS else [] if self.is_list else None
 
 
 @attrs.frozen
@@ -99,6 +106,17 @@ def _bare_newlines(text: str) -> BareNewlines:
         return BareNewlines(text)
     except ValueError:
         raise ValueError(f"{text!r} is not one of {', '.join(policy.value for policy in BareNewlines)}")
+
+
+def _subaddress(text: str) -> str:
+    if text not in ("keep", "drop"):
+        raise ValueError(f"{text!r} is neither keep nor drop")
+    return text
+
+
+def _separator(text: str) -> str:
+    check_separator(text)
+    return text
 
 
 def _hostname(text: str) -> str:
@@ -145,6 +163,15 @@ OPTIONS: dict[str, Option] = {
     "listen-tls": Option(Kind.LIST, list),
     "backend": Option(Kind.TEXT, str),
     "route": Option(Kind.ROUTES, list),
+    "aliases": Option(Kind.PATH, str),
+    "subaddress": Option(Kind.TEXT, _subaddress),
+    "separator": Option(Kind.TEXT, _separator),
+    "directory": Option(Kind.TEXT, str),
+    "directory-query": Option(Kind.TEXT, str),
+    "directory-for": Option(Kind.LIST, list),
+    "directory-backend": Option(Kind.BACKENDS, dict),
+    "directory-max-age": Option(Kind.SECONDS, quantities.seconds),
+    "directory-timeout": Option(Kind.SECONDS, quantities.seconds),
     "hostname": _setting(Kind.TEXT, "hostname", _hostname),
     "banner": _setting(Kind.TEXT, "banner", str),
     "size-limit": _setting(Kind.OCTETS, "size_limit", quantities.octets),

@@ -29,6 +29,7 @@ _TO_QUOTE = re.compile(r'(["\\])')
 _LET_DIG = "[A-Za-z0-9_\x80-\U0010ffff]"
 _LABEL = f"{_LET_DIG}(?:[A-Za-z0-9_\x80-\U0010ffff-]{{0,61}}{_LET_DIG})?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_NO_SEPARATOR = re.compile(r"[^!-~]|[A-Za-z0-9./@\"\\]")
 
 
 @attrs.frozen
@@ -83,6 +84,29 @@ def parse_mailbox(text: bytes) -> Address:
     elif not local:
         raise ValueError("the address is empty")
     return Address(local, domain or "")
+
+
+def check_separator(separator: str) -> None:
+    """
+    :param separator: characters that begin the detail of a subaddress.
+    :raises ValueError: where one of them cannot.
+    """
+    if match := _NO_SEPARATOR.search(separator):
+        raise ValueError(f"separator is punctuation such as +, not {match[0]!r}")
+
+
+def split_detail(local: str, separator: str) -> tuple[str, str]:
+    """
+    Take a subaddress apart (RFC 5233).
+
+    :param local: a local part.
+    :param separator: characters of which the first in the local part begins the detail; with none there are no details.
+    :returns: the user, and the detail with its separator before it, or ``""``.
+    """
+    # Where nothing is before it, it is part of a name.
+    found = [local.find(character, 1) for character in separator]
+    start = min((place for place in found if place > 0), default=len(local))
+    return local[:start], local[start:]
 
 
 def parse_path(text: bytes) -> Address | None:

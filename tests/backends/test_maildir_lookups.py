@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.defer import CancelledError
 
-from lmtp_twisted.backends.maildir.lookups import THREADS, Lookups
+from lmtp_twisted.lookups import THREADS, Lookups
 from lmtp_twisted.testing import FakePool, FakeReactor
 
 

@@ -11,6 +11,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 
 from lmtp_twisted import Settings
+from lmtp_twisted.headcount import HeadCount
 from lmtp_twisted.limits import Limit
 from lmtp_twisted.session import PeerCredentials
 from lmtp_twisted.testing import RecordingObserver, ScriptedDeliveries
@@ -91,11 +92,11 @@ def test_factories_can_share_limits_besides_their_own() -> None:
     shared = HeadCount(3, 2)
     small, large = (server(shared_count=shared, max_sessions=most) for most in (1, 100))
     first = Client(small, ONE)
-    assert codes(Client(small, TWO).greeting) == ["421 4.3.2"]
+    assert codes(Client(small, OTHER).greeting) == ["421 4.3.2"]
     second = Client(large, ONE)
     assert codes(Client(large, ONE).greeting) == ["421 4.3.2"]
-    Client(large, TWO)
-    assert codes(Client(large, TWO).greeting) == ["421 4.3.2"]
+    Client(large, OTHER)
+    assert codes(Client(large, OTHER).greeting) == ["421 4.3.2"]
     first.lose()
     second.lose()
     assert codes(Client(large, ONE).greeting) == ["220"]

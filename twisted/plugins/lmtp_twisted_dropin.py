@@ -26,6 +26,18 @@ maildir_backend = BackendPlugin(
         "fsync": "yes (default); each: file by file; or no: a power loss loses mail that was answered for",
     },
 )
+first_backend = BackendPlugin(
+    "first",
+    "One backend after the other: where one is in trouble, the next gets the mail.",
+    "lmtp_twisted.backends.several.first_from_description",
+    "BACKEND,then=BACKEND[,then=BACKEND...]",
+)
+all_backend = BackendPlugin(
+    "all",
+    "Several backends, all of which get the mail.",
+    "lmtp_twisted.backends.several.all_from_description",
+    "BACKEND,and=BACKEND[,and=BACKEND...]",
+)
 memory_backend = BackendPlugin(
     "memory",
     "Keeps the latest messages in memory, for tests.",

@@ -19,7 +19,6 @@ from lmtp_twisted.backends.maildir.disk import Disk, Fsync, can_sync_together
 from lmtp_twisted.backends.maildir.job import Job, Names
 from lmtp_twisted.backends.maildir.lanes import Lane
 from lmtp_twisted.backends.maildir.lines import Newlines
-from lmtp_twisted.backends.maildir.lookups import Lookups
 from lmtp_twisted.backends.maildir.maildirsize import Limits
 from lmtp_twisted.backends.maildir.naming import Case, Layout, Naming
 from lmtp_twisted.backends.maildir.quota import OverQuota, Quota
@@ -30,6 +29,7 @@ from lmtp_twisted.backends.maildir.sweep import Sweeper
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.errors import DeliveryError, TemporaryFailure
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
+from lmtp_twisted.lookups import Lookups
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.threads import default_pool

@@ -15,14 +15,13 @@ import unicodedata
 
 import attrs
 
-from lmtp_twisted.wire.addresses import CONTROL_CHARACTERS
+from lmtp_twisted.wire.addresses import CONTROL_CHARACTERS, check_separator, split_detail
 
 #: Octets of the name of a folder's directory (NAME_MAX of every common file system), and levels of folders in it.
 MAX_NAME, MAX_LEVELS = 255, 20
 
 # Printable US-ASCII stands for itself, but for the ampersand (RFC 3501 §5.1.3).
 _TO_ENCODE = re.compile(r"&|[^\x20-\x7e]+")
-_NO_SEPARATOR = re.compile(r"[^!-~]|[A-Za-z0-9./@\"\\]")
 
 
 class Detail(enum.Enum):
@@ -47,21 +46,15 @@ class Subaddresses:
     separator: str = "+"
 
     def __attrs_post_init__(self) -> None:
-        if match := _NO_SEPARATOR.search(self.separator):
-            raise ValueError(f"separator is punctuation such as +, not {match[0]!r}")
+        check_separator(self.separator)
 
     def split(self, local: str) -> tuple[str, str | None]:
         """
         :param local: a local part.
         :returns: the user, and the name of the folder's directory where there is one to go to.
         """
-        # Where nothing is before it, it is part of a name.
-        found = [local.find(separator, 1) for separator in self.separator]
-        start = min((place for place in found if place > 0), default=0)
-        if not start:
-            return local, None
-        detail = local[start + 1 :] if self.detail is Detail.FOLDER else ""
-        return local[:start], folder_of(detail)
+        user, detail = split_detail(local, self.separator)
+        return user, folder_of(detail[1:]) if self.detail is Detail.FOLDER and detail else None
 
 
 #: Local parts are whole.

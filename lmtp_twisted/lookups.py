@@ -1,4 +1,4 @@
-"""Questions to the disk that a session waits for, few at a time: a slow disk must not take every thread of the pool."""
+"""Questions that sessions wait for, few at a time: a slow disk or database must not take every thread of the pool."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-#: How many are asked at a time. The others wait; each session asks one.
+#: How many are asked at a time where nobody says. The others wait; each session asks one.
 THREADS = 2
 
 
@@ -19,11 +19,13 @@ class Lookups:
 
     :param reactor: takes the answers.
     :param pool: where the threads come from.
+    :param threads: how many are asked at a time.
     """
 
-    def __init__(self, reactor: Any, pool: ThreadPool) -> None:
+    def __init__(self, reactor: Any, pool: ThreadPool, threads: int = THREADS) -> None:
         self._reactor = reactor
         self._pool = pool
+        self._threads = threads
         self._asking = 0
         # In the order in which they came.
         self._waiting: dict[Deferred[Any], tuple[Callable[..., Any], tuple[Any, ...]]] = {}
@@ -44,7 +46,7 @@ class Lookups:
         self._waiting.pop(answer, None)
 
     def _go_on(self) -> None:
-        while self._waiting and self._asking < THREADS:
+        while self._waiting and self._asking < self._threads:
             answer = next(iter(self._waiting))
             function, arguments = self._waiting.pop(answer)
             self._asking += 1

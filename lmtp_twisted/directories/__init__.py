@@ -1,0 +1,1 @@
+"""Directories of recipients: each is an :class:`~lmtp_twisted.interfaces.IRecipientDirectory`."""
