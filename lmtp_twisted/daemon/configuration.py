@@ -20,7 +20,7 @@ from lmtp_twisted.daemon.checkers import below_directory as checker_below
 from lmtp_twisted.daemon.lines import one_line
 from lmtp_twisted.daemon.listening import below_directory as endpoint_below
 from lmtp_twisted.daemon.positions import Path, parse
-from lmtp_twisted.daemon.said import Fault, Faults, Place, Said
+from lmtp_twisted.daemon.said import Fault, Faults, Place, Said, Told
 from lmtp_twisted.daemon.values import OPTIONS, Kind
 from lmtp_twisted.directories.description import below_directory as directory_below
 
@@ -37,6 +37,14 @@ _OF_LISTENER = {
     "listen": attrs.evolve(OPTIONS["listen"], kind=Kind.TEXT, read=str),
     "listen-tls": attrs.evolve(OPTIONS["listen-tls"], kind=Kind.TEXT, read=str),
 }
+#: Options that have no value by default, which can be said in a listener by ``false``.
+CAN_BE_OFF = ("aliases", "directory", "tls-certificate", "tls-client-ca")
+
+# What a listener does not get from above where it has the first: the second belongs to it, the rest need one at all.
+_GO_WITH = {
+    "tls-certificate": ["tls-key", "tls-client-ca", "tls-require-client"],
+    "directory": ["directory-query", "directory-for", "directory-backend"],
+}
 # Options whose descriptions may hold a path, and what makes it an absolute one.
 _WITH_PATHS: Mapping[str | int, Callable[[str, str], str]] = {
     "auth": checker_below,
@@ -45,11 +53,19 @@ _WITH_PATHS: Mapping[str | int, Callable[[str, str], str]] = {
     "listen-tls": endpoint_below,
 }
 _TABLES = ("backends", "listeners")
+_OF_ROUTE = ("pattern", "backend")
 # How names of things are shown in messages, and what may be one.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _MOST_SHOWN = 60
 _WHERE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)\Z")
-_TYPES = {str: "a string", bool: "a boolean", int: "a whole number", float: "a number", list: "an array"}
+_TYPES = {
+    str: "a string",
+    dict: "a table",
+    bool: "a boolean",
+    int: "a whole number",
+    float: "a number with a point",
+    list: "an array",
+}
 
 
 @attrs.frozen
@@ -125,9 +141,7 @@ def _text_of(path: str) -> str:
         raise Faults(f"{_shown(path)}:{number}: not UTF-8")
     for number, line_text in enumerate(text.split("\n"), 1):
         if len(line_text) > MOST_OF_LINE:
-            raise Faults(
-                f"{_shown(path)}:{number}: longer than {MOST_OF_LINE} characters; an array may have many lines"
-            )
+            raise Faults(f"{_shown(path)}:{number}: more than {MOST_OF_LINE} characters; an array may have many lines")
     return text
 
 
@@ -194,13 +208,16 @@ class _Reader:
         return {key: value for key, value in table.items() if _NAME.fullmatch(key)}
 
     def _options(self, path: tuple[str, ...], table: dict[str, Any], known: Mapping[str, Any]) -> Said:
-        values = {}
+        values: dict[str, Any] = {}
         for key, value in table.items():
             place = (*path, key)
             if key not in known:
                 self._refuse(place, _unknown(key, known, path))
                 continue
             with self._faults.caught():
+                if value is False and key in CAN_BE_OFF:
+                    values[key] = None
+                    continue
                 given = self._given(place, value, known[key].kind)
                 try:
                     values[key] = known[key].read(given)
@@ -229,7 +246,11 @@ class _Reader:
             raise Fault(self._place(*path), f": {wanted} is wanted, not {_type_of(value)}")
         if kind is Kind.FLAG:
             return value
-        text = str(value)
+        try:
+            text = str(value)
+        except ValueError as error:
+            # A whole number may have any length, unless it is to be written as one of ten digits.
+            raise Fault(self._place(*path), f": {error}")
         if "\0" in text:
             raise Fault(self._place(*path), ": a NUL is in it")
         if kind is Kind.PATH and text:
@@ -241,13 +262,15 @@ class _Reader:
 
     def _route(self, path: Path, value: Any) -> tuple[str, str]:
         if isinstance(value, dict):
-            for key in value:
-                if key not in ("pattern", "backend"):
-                    self._refuse((*path, key), _unknown(key, ("pattern", "backend"), path))
-            for key in ("pattern", "backend"):
+            unknown = [key for key in value if key not in _OF_ROUTE]
+            for key in unknown:
+                self._refuse((*path, key), _unknown(key, _OF_ROUTE, path))
+            for key in _OF_ROUTE:
                 if key not in value:
-                    raise Fault(self._place(*path), f": {key} is missing")
-            return tuple(self._scalar((*path, key), value[key], Kind.TEXT) for key in ("pattern", "backend"))
+                    # Most likely it is there, and spelled in another way.
+                    raise Told if unknown else Fault(self._place(*path), f": {key} is missing")
+            pattern, backend = (self._scalar((*path, key), value[key], Kind.TEXT) for key in _OF_ROUTE)
+            return pattern, backend
         text = self._scalar(path, value, Kind.ROUTES)
         pattern, equals, backend = text.partition("=")
         if not equals:
@@ -263,9 +286,13 @@ class _Reader:
         if len(given) != 1:
             self._refuse(path, f": one of {', '.join(PLACES)} is wanted, not {' and '.join(given) or 'none'}")
         said = self._options(path, table, _OF_LISTENER)
-        # It listens at one place only, and its certificate does not come with another's key.
-        apart = [*PLACES, *(["tls-key"] if "tls-certificate" in table else [])]
-        return said.where({**dict.fromkeys(apart), **said.values})
+        # It listens at one place only.
+        apart = list(PLACES)
+        for key, others in _GO_WITH.items():
+            if key in table:
+                apart += others if table[key] is False else others[:1]
+        nothing = {key: None if key in PLACES else OPTIONS[key].kind.nothing() for key in apart}
+        return said.where({**nothing, **said.values})
 
     def _backend(self, name: str, value: Any) -> NamedBackend | None:
         path = ("backends", name)
@@ -275,9 +302,7 @@ class _Reader:
                 return NamedBackend(place, self._scalar(path, value, Kind.TEXT))
             if not isinstance(value, dict):
                 hint = "; options stand above the first table" if name in OPTIONS else ""
-                raise Fault(
-                    place, f': a string such as "maildir:/srv/mail" or a table is wanted, not {_type_of(value)}{hint}'
-                )
+                raise Fault(place, f": a string or a table is wanted, not {_type_of(value)}{hint}")
             if "type" not in value:
                 raise Fault(place, ": type is missing")
             options = {key: self._option_of_backend((*path, key), given) for key, given in value.items()}
@@ -295,15 +320,15 @@ class _Reader:
 
 
 def _type_of(value: Any) -> str:
-    return _TYPES.get(type(value), "a table" if isinstance(value, dict) else "a date or a time")
+    return _TYPES.get(type(value), "a date or a time")
 
 
 def _unknown(key: str, known: Iterable[str], path: Path) -> str:
     similar = get_close_matches(key.lower().replace("_", "-"), known, 1) if len(key) <= _MOST_SHOWN else []
-    if similar:
-        hint = f", did you mean {similar[0]}?"
-    elif key in OPTIONS:
+    if key in OPTIONS:
         hint = ": it is for the whole server, and stands above the first table"
+    elif similar:
+        hint = f", did you mean {similar[0]}?"
     else:
         hint = ""
     return f" is no key{hint}"
