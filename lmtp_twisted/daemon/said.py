@@ -5,8 +5,10 @@ with the option of the command line or the line of the file that says it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any
 
 import attrs
@@ -77,29 +79,36 @@ class Faults(Exception):
     """
     All that is wrong, as far as it can be found at a time.
 
-    :ivar lines: one for each fault.
+    :param lines: one for each fault.
     """
 
     def __init__(self, *lines: str) -> None:
         super().__init__()
-        self.lines = list(lines)
+        self._found: list[tuple[float, str]] = [(0, line) for line in lines]
+
+    @property
+    def lines(self) -> list[str]:
+        """One for each fault: what no file is to blame for, and the others as they stand in theirs."""
+        return [line for _, line in sorted(self._found, key=itemgetter(0))]
 
     def add(self, error: ValueError, listener: str = "") -> None:
         """
         One more, unless it was told already.
 
         :param listener: for which it matters.
-
         :raises Faults: this one, where they are too many.
         """
+        place = error.place if isinstance(error, Fault) else Place("")
         line = error.text if isinstance(error, Fault) else plain_line(error)
-        if listener and isinstance(error, Fault) and not error.place.name.startswith(listener):
+        if listener and place.line and not place.name.startswith(listener):
             line = f"{line} (for {listener})"
-        if isinstance(error, Told) or line in self.lines:
+        number = float(place.line.rpartition(":")[2] or 0)
+        if isinstance(error, Told) or (number, line) in self._found:
             return
-        self.lines.append(line)
-        if len(self.lines) >= MOST_FAULTS:
-            self.lines.append(f"twistd lmtp: more than {MOST_FAULTS - 1} faults, and the rest is not looked for")
+        self._found.append((number, line))
+        if len(self._found) >= MOST_FAULTS:
+            rest = f"more than {MOST_FAULTS - 1} faults, and the rest is not looked for"
+            self._found.append((math.inf, plain_line(rest)))
             raise self
 
     @contextmanager
@@ -116,7 +125,7 @@ class Faults(Exception):
 
         :raises Faults: this one, where there are any.
         """
-        if self.lines:
+        if self._found:
             raise self
 
 
