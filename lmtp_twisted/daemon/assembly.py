@@ -8,7 +8,6 @@ nobody reads yet.
 from __future__ import annotations
 
 import os
-import re
 import resource
 import sys
 import tempfile
@@ -30,7 +29,7 @@ from lmtp_twisted.daemon.lines import one_line
 from lmtp_twisted.daemon.listening import may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
 from lmtp_twisted.daemon.options import Options, installed_version
-from lmtp_twisted.daemon.said import Fault, Faults, Said, plain_line
+from lmtp_twisted.daemon.said import Fault, Faults, Said, plain_line, without_passwords
 from lmtp_twisted.daemon.servers import AsLater, Certificates, Server, endpoints_of, portal_for, servers_of, try_places
 from lmtp_twisted.daemon.service import LMTPService
 from lmtp_twisted.daemon.writer import LineWriter
@@ -45,7 +44,6 @@ T = TypeVar("T")
 
 _log = Logger(namespace="lmtp_twisted")
 
-_PASSWORD = re.compile(r"(://[^/:@\s]*:)[^/\s]+@")
 _STDOUT = 1
 # A session is a connection, and perhaps a file that holds its message.
 _OPEN_A_SESSION = 2
@@ -127,7 +125,7 @@ def _assemble(options: Options, reactor: Any, faults: Faults, is_trial: bool) ->
     made = []
     for server in servers:
         with faults.caught(server.listener):
-            made.append(_serve(server, reactor, destinations, certificates, as_later, shared, faults))
+            made += _serve(server, reactor, destinations, certificates, as_later, shared, faults)
     faults.end()
     service = LMTPService(
         reactor=reactor,
@@ -150,7 +148,8 @@ def _serve(
     as_later: AsLater,
     shared: Mapping[str, Any],
     faults: Faults,
-) -> tuple[LMTPFactory, list[Any]]:
+) -> list[tuple[LMTPFactory, list[Any]]]:
+    """None where something is wrong already: what it would be made of may be missing."""
     said, settings = server.said, server.said.settings()
     tls, backend, portal = None, None, None
     with faults.caught(server.listener):
@@ -160,8 +159,9 @@ def _serve(
         backend = as_later(lambda: destinations.of(said))
     with faults.caught(server.listener):
         portal = portal_for(said, settings, backend, as_later)
-    faults.end()
-    return LMTPFactory(backend=backend, settings=settings, tls=tls, portal=portal, **shared), endpoints
+    if faults.lines:
+        return []
+    return [(LMTPFactory(backend=backend, settings=settings, tls=tls, portal=portal, **shared), endpoints)]
 
 
 def _settings(said: Said) -> Settings:
@@ -282,11 +282,3 @@ def _facts(options: Options, settings: Settings) -> list[str]:
         # What follows the type may be more than a log should have.
         facts.append(f"directory {said['directory'].partition(':')[0]}")
     return facts
-
-
-def without_passwords(description: str) -> str:
-    """
-    :param description: of a backend, perhaps with a URL.
-    :returns: the same, fit for a log.
-    """
-    return _PASSWORD.sub(r"\1...@", description)

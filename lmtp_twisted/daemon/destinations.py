@@ -14,7 +14,7 @@ from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.description import BackendDescription
 from lmtp_twisted.daemon.addressing import OF_RESOLVER, resolver_of
 from lmtp_twisted.daemon.configuration import NamedBackend
-from lmtp_twisted.daemon.said import Fault, Faults, Place, Said, Told
+from lmtp_twisted.daemon.said import Fault, Faults, Place, Said, Told, blame
 from lmtp_twisted.interfaces import ILMTPDeliveryFactory
 from lmtp_twisted.patterns import compile_pattern
 from lmtp_twisted.recipients import Resolver
@@ -29,7 +29,7 @@ class Destinations:
     """
     :param context: for the backends.
     :param named: those that have a name. They are made at once.
-    :param faults: gets what is wrong with these.
+    :param faults: gets what is wrong with these, and what is not the last that is wrong with options.
     """
 
     def __init__(self, context: BackendContext, named: Mapping[str, NamedBackend], faults: Faults) -> None:
@@ -54,12 +54,14 @@ class Destinations:
             aliases and the directory.
         :raises ValueError: with one line that says what is wrong.
         """
+        resolver = None
+        with self._faults.caught():
+            resolver = self._resolver(said)
+        routes = self._routes(said)
         if said["backend"] is None:
             backend = self._build(DEFAULT_BACKEND, None)
         else:
-            with said.blamed("backend"):
-                backend = self._build(said["backend"], said.place("backend").directory)
-        routes = [self._route(said, index, *route) for index, route in enumerate(said["route"])]
+            backend = self._at(said.place("backend"), said["backend"])
         named = {name: self._of_name(name) for name in self._named} if said["directory"] is not None else {}
         for name, text in said["directory-backend"].items():
             place = said.place("directory-backend", name).saying(name)
@@ -71,15 +73,19 @@ class Destinations:
                 *((name, id(to)) for name, to in named.items()),
             )
             backend = self._combined.setdefault(key, Router(routes, backend, named))
-        resolver = self._resolver(said)
         if resolver is None:
             return backend
         return self._combined.setdefault((id(resolver), id(backend)), Resolving(resolver, backend))
 
-    def _route(self, said: Said, index: int, pattern: str, text: str) -> tuple[str, ILMTPDeliveryFactory]:
-        with said.blamed("route", index):
-            compile_pattern(pattern)
-        return pattern, self._at(said.place("route", index).saying(pattern), text)
+    def _routes(self, said: Said) -> list[tuple[str, ILMTPDeliveryFactory]]:
+        routes = []
+        for index, (pattern, text) in enumerate(said["route"]):
+            # One that is wrong is told, and the others are looked at all the same.
+            with self._faults.caught():
+                with said.blamed("route", index):
+                    compile_pattern(pattern)
+                routes.append((pattern, self._at(said.place("route", index).saying(pattern), text)))
+        return routes
 
     def _resolver(self, said: Said) -> Resolver | None:
         key = tuple(repr(said[option]) for option in OF_RESOLVER)
@@ -90,10 +96,8 @@ class Destinations:
     def _at(self, place: Place, text: str) -> ILMTPDeliveryFactory:
         try:
             return self._build(text, place.directory)
-        except Told:
-            raise
         except ValueError as error:
-            raise Fault(place, f": {error}")
+            raise blame(place, error)
 
     def _build(self, text: str, directory: str | None) -> ILMTPDeliveryFactory:
         key = (text, directory)
@@ -123,10 +127,8 @@ class Destinations:
                     self._made[name] = context.build(described.description)
                 else:
                     self._made[name] = context.make(self._in_parts(described))
-            except (Fault, Told):
-                raise
             except ValueError as error:
-                raise Fault(_place_of(described, str(error)), f": {error}")
+                raise blame(_place_of(described, str(error)), error)
         self._under_way.pop()
 
     def _in_parts(self, described: NamedBackend) -> BackendDescription:

@@ -6,6 +6,7 @@ with the option of the command line or the line of the file that says it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import itemgetter
@@ -19,6 +20,8 @@ from lmtp_twisted.settings import Settings
 
 #: Faults that are told at a time; a file that is no configuration at all has any number.
 MOST_FAULTS = 100
+
+_PASSWORD = re.compile(r"(://[^/:@\s]*:)[^/\s]+@")
 
 
 @attrs.frozen
@@ -56,7 +59,7 @@ class Fault(ValueError):
     """
 
     def __init__(self, place: Place, rest: str) -> None:
-        super().__init__(f"{place}{rest}")
+        super().__init__(without_passwords(f"{place}{rest}"))
         self.place = place
         self.rest = rest
 
@@ -68,6 +71,28 @@ class Fault(ValueError):
 
 class Told(ValueError):
     """Something is missing because of what was told already."""
+
+
+def blame(place: Place, error: ValueError) -> ValueError:
+    """
+    :param place: where it was said.
+    :param error: what is wrong.
+    :returns: the fault of this place, unless it is somebody else's already.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (Fault, Told)):
+            return cause
+        cause = cause.__cause__
+    return Fault(place, f": {error}")
+
+
+def without_passwords(text: str) -> str:
+    """
+    :param text: perhaps with a URL.
+    :returns: the same, fit for a log.
+    """
+    return _PASSWORD.sub(r"\1...@", text)
 
 
 def plain_line(error: object) -> str:
@@ -85,6 +110,7 @@ class Faults(Exception):
     def __init__(self, *lines: str) -> None:
         super().__init__()
         self._found: list[tuple[float, str]] = [(0, line) for line in lines]
+        self._told: set[str] = set()
 
     @property
     def lines(self) -> list[str]:
@@ -100,12 +126,12 @@ class Faults(Exception):
         """
         place = error.place if isinstance(error, Fault) else Place("")
         line = error.text if isinstance(error, Fault) else plain_line(error)
+        if isinstance(error, Told) or line in self._told:
+            return
+        self._told.add(line)
         if listener and place.line and not place.name.startswith(listener):
             line = f"{line} (for {listener})"
-        number = float(place.line.rpartition(":")[2] or 0)
-        if isinstance(error, Told) or (number, line) in self._found:
-            return
-        self._found.append((number, line))
+        self._found.append((float(place.line.rpartition(":")[2] or 0), line))
         if len(self._found) >= MOST_FAULTS:
             rest = f"more than {MOST_FAULTS - 1} faults, and the rest is not looked for"
             self._found.append((math.inf, plain_line(rest)))
@@ -186,10 +212,8 @@ class Said:
         """What is wrong in the block is this option's fault, unless it is somebody else's already."""
         try:
             yield
-        except (Fault, Told):
-            raise
         except ValueError as error:
-            raise self.fault(key, f": {error}", index)
+            raise blame(self.place(key, index), error)
 
 
 def on_command_line(key: str, _index: int | str | None = None) -> Place:
