@@ -62,7 +62,7 @@ class Aliases:
                 else:
                     key = name_of(_address(alias))
                     is_new = key not in found
-                    found[key] = _Line(number, tuple(map(_address, targets)))
+                    found[key] = _Line(number, tuple(map(_target, targets)))
             except ValueError as error:
                 raise ValueError(f"line {number}: {error}")
             if not is_new:
@@ -112,12 +112,20 @@ def _address(text: str) -> Address:
         raise ValueError(f"{text!r} is no address: {error}")
 
 
+def _target(text: str) -> Address:
+    address = _address(text)
+    # So are programs and files, which other systems have here.
+    if not address.domain:
+        raise ValueError(f"{text!r} has no domain")
+    return address
+
+
 def _domain(text: str) -> str:
     return _address(f"x{text}").domain
 
 
 def _target_of_domain(text: str) -> Address | str:
-    return _domain(text) if text.startswith("@") else _address(text)
+    return _domain(text) if text.startswith("@") else _target(text)
 
 
 def _expand(alias: str, lines: Mapping[str, _Line]) -> tuple[Address, ...]:

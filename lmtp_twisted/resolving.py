@@ -7,6 +7,8 @@ whom it stands for.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -16,12 +18,12 @@ from lmtp_twisted.awaiting import abort, go_on
 from lmtp_twisted.combining import ask_about, shared, verify_by, worst, worst_of
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.errors import TemporaryFailure
-from lmtp_twisted.interfaces import ILMTPDeliveryFactory, IReceivedMessage, IVerifyingDelivery
+from lmtp_twisted.interfaces import ILMTPDeliveryFactory, IReceivedMessage, IStreamingDelivery, IVerifyingDelivery
 from lmtp_twisted.recipients import Resolver
 from lmtp_twisted.routing import deliver_part
 from lmtp_twisted.session import SessionInfo
-from lmtp_twisted.verdict import verify
-from lmtp_twisted.wire.replies import Reply
+from lmtp_twisted.verdict import VERIFY, verify, wants_to_stream
+from lmtp_twisted.wire.replies import CANNOT_VERIFY, RECIPIENT_OK, Reply
 
 #: Recipients that the backend may get for one message.
 MOST_RECIPIENTS = 10_000
@@ -43,7 +45,7 @@ class Resolving:
         return go_on(self.backend.getDelivery(session), partial(_ResolvedDelivery, self, session))
 
 
-@implementer(IVerifyingDelivery)
+@implementer(IVerifyingDelivery, IStreamingDelivery)
 class _ResolvedDelivery:
     def __init__(self, factory: Resolving, session: SessionInfo, delivery: Any) -> None:
         self._factory = factory
@@ -52,6 +54,8 @@ class _ResolvedDelivery:
         # By recipient of the client: those of the backend; and how many these are.
         self._found: dict[object, tuple[Recipient, ...]] = {}
         self._count = 0
+        if getattr(delivery, "streams", None) is None:
+            self.streams = None  # type: ignore[method-assign, assignment]  # most have none, and need not be asked
 
     def validateFrom(self, sender: Sender) -> Any:
         return self._delivery.validateFrom(sender)
@@ -75,34 +79,50 @@ class _ResolvedDelivery:
         return go_on(self._factory.resolver.resolve(recipient), self._verify)
 
     def _verify(self, found: tuple[Recipient, ...]) -> Any:
-        return verify(self._delivery, found[0]) if len(found) == 1 else self._verify_all(found)
+        if len(found) > 1:
+            return self._verify_all(found)
+        return go_on(verify(self._delivery, found[0]), partial(_as_known, found[0]))
 
     async def _verify_all(self, found: tuple[Recipient, ...]) -> Reply:
-        return worst([await verify_by(self._factory.backend, self._session, recipient) for recipient in found])
+        backend, session = self._factory.backend, self._session
+        return worst([_as_known(recipient, await verify_by(backend, session, recipient)) for recipient in found])
+
+    def streams(self, recipients: Sequence[Recipient]) -> bool:
+        return wants_to_stream(self._delivery, self._meant_by(recipients)[0])
+
+    def _meant_by(self, recipients: Sequence[Recipient]) -> tuple[list[Recipient], list[list[int]]]:
+        """The recipients of the backend, each once; and for each of the client's the places of its own among them."""
+        places: dict[object, int] = {}
+        meant: list[Recipient] = []
+        places_of: list[list[int]] = []
+        for recipient in recipients:
+            places_of.append([])
+            for found in self._found[recipient.address.key]:
+                place = places.setdefault(found.address.key, len(meant))
+                if place == len(meant):
+                    meant.append(found)
+                places_of[-1].append(place)
+        return meant, places_of
 
     def deliver(self, message: IReceivedMessage) -> Any:
-        given = message.recipients
-        found = [self._found[recipient.address.key] for recipient in given]
-        if all(len(those) == 1 and those[0] is recipient for those, recipient in zip(found, given, strict=True)):
+        recipients = message.recipients
+        meant, places_of = self._meant_by(recipients)
+        if len(meant) != len(recipients) or any(meant[index] is not found for index, found in enumerate(recipients)):
+            message = message.forRecipients(meant)
+        if all(places == [index] for index, places in enumerate(places_of)):
             return self._delivery.deliver(message)
-        # Each once, and by how many it is meant.
-        places: dict[object, int] = {}
-        recipients: list[Recipient] = []
-        meant: list[int] = []
-        for those in found:
-            for recipient in those:
-                place = places.setdefault(recipient.address.key, len(recipients))
-                if place == len(recipients):
-                    recipients.append(recipient)
-                    meant.append(0)
-                meant[place] += 1
-        part = message.forRecipients(recipients)
-        if len(recipients) == len(given) and set(meant) == {1} and all(len(those) == 1 for those in found):
-            return self._delivery.deliver(part)
+        # Each outcome as often as it is wanted.
+        counts = Counter(place for places in places_of for place in places)
         outcomes = [
-            shared(outcome, count) for outcome, count in zip(deliver_part(self._delivery, part), meant, strict=True)
+            shared(outcome, counts[place]) for place, outcome in enumerate(deliver_part(self._delivery, message))
         ]
-        return [worst_of([outcomes[places[recipient.address.key]].pop() for recipient in those]) for those in found]
+        return [worst_of([outcomes[place].pop() for place in places]) for places in places_of]
 
     def aborted(self, reason: str) -> None:
         abort(self._delivery, reason)
+
+
+def _as_known(recipient: Recipient, answer: Any) -> Reply:
+    """What a backend says to VRFY; where it cannot tell, the directory has."""
+    reply = VERIFY.verdict(answer)
+    return RECIPIENT_OK if reply == CANNOT_VERIFY and recipient.entry is not None else reply

@@ -18,6 +18,7 @@ PEERS = {
     "btrfs": ("mkfs.btrfs", "btrfs"),
     "ext4": ("mkfs.ext4",),
     "strace": ("strace",),
+    "postgresql": ("initdb", "pg_ctl", "postgres", "psql"),
 }
 
 #: Where tools/install-peers puts what Debian does not let be installed beside the others.
@@ -27,7 +28,9 @@ _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 def search_path() -> str:
     """What ``PATH`` must be to find them: that of an ordinary user lacks those of mail servers."""
-    return os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN, str(_UNPACKED)))
+    # Debian has PostgreSQL's servers in no path, each version in a directory of its own.
+    databases = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
+    return os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN, str(_UNPACKED), *databases))
 
 
 def find(program: str) -> str | None:

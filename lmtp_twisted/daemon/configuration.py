@@ -20,8 +20,8 @@ from lmtp_twisted.daemon.checkers import below_directory as checker_below
 from lmtp_twisted.daemon.lines import one_line
 from lmtp_twisted.daemon.listening import below_directory as endpoint_below
 from lmtp_twisted.daemon.positions import Path, parse
-from lmtp_twisted.daemon.said import Fault, Faults, Place, Said, Told
-from lmtp_twisted.daemon.values import OPTIONS, Kind
+from lmtp_twisted.daemon.said import Fault, Faults, Place, Said, Told, blame
+from lmtp_twisted.daemon.values import OPTIONS, Kind, split_route
 from lmtp_twisted.directories.description import below_directory as directory_below
 
 #: Octets of a file, and characters of a line of it, beyond which it is not a configuration.
@@ -271,11 +271,10 @@ class _Reader:
                     raise Told if unknown else Fault(self._place(*path), f": {key} is missing")
             pattern, backend = (self._scalar((*path, key), value[key], Kind.TEXT) for key in _OF_ROUTE)
             return pattern, backend
-        text = self._scalar(path, value, Kind.ROUTES)
-        pattern, equals, backend = text.partition("=")
-        if not equals:
-            raise Fault(self._place(*path), ' is not "PATTERN=BACKEND"')
-        return pattern, backend
+        try:
+            return split_route(self._scalar(path, value, Kind.ROUTES))
+        except ValueError as error:
+            raise blame(self._place(*path), error)
 
     def _listener(self, name: str, table: Any) -> Said:
         path = ("listeners", name)

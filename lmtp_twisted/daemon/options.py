@@ -15,7 +15,7 @@ from lmtp_twisted.daemon.configuration import PLACES, Configuration, read_config
 from lmtp_twisted.daemon.destinations import DEFAULT_BACKEND
 from lmtp_twisted.daemon.said import Faults, Said, on_command_line, plain_line
 from lmtp_twisted.daemon.servers import DEFAULT_PORT
-from lmtp_twisted.daemon.values import OPTIONS
+from lmtp_twisted.daemon.values import OPTIONS, split_route
 from lmtp_twisted.extensions.sasl import INTERFACES
 
 
@@ -118,11 +118,10 @@ class Options(UsageOptions, AuthOptionMixin):
 
     def opt_route(self, route: str) -> None:
         """PATTERN=BACKEND: where mail for these recipients goes, as *.example.org=null:; the first match decides."""
-        # A regular expression may hold one; it ends with its second slash.
-        pattern, equals, backend = route.partition("/=" if route.startswith("/") else "=")
-        if not equals:
-            raise UsageError(f"--route {route!r} is not PATTERN=BACKEND")
-        self["route"].append((pattern + equals[:-1], backend))
+        try:
+            self["route"].append(split_route(route))
+        except ValueError as error:
+            raise UsageError(f"--route {route!r} is {error}")
 
     def opt_directory_for(self, pattern: str) -> None:
         """Recipients that the directory knows, as --route has them; others are not looked up; may be given again."""

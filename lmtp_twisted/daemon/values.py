@@ -95,6 +95,18 @@ def port(text: str) -> int:
     return number
 
 
+def split_route(text: str) -> tuple[str, str]:
+    """
+    :param text: ``PATTERN=BACKEND``.
+    :raises ValueError: where it is not.
+    """
+    # A regular expression may hold an equals sign; it ends with its second slash.
+    pattern, equals, backend = text.partition("/=" if text.startswith("/") else "=")
+    if not equals:
+        raise ValueError("not PATTERN=BACKEND")
+    return pattern + equals[:-1], backend
+
+
 def _level(text: str) -> str:
     if text not in _LEVELS:
         raise ValueError(f"{text!r} is not one of {', '.join(_LEVELS)}")

@@ -120,7 +120,8 @@ def _postgresql(conninfo: str, settings: DirectorySettings, query: str) -> Datab
     except ImportError as error:
         raise ValueError(f"it needs psycopg: pip install 'lmtp-twisted[postgresql]' ({error})")
     try:
-        given = conninfo_to_dict(conninfo)
+        # Also as a URL, whose scheme is our type.
+        given = conninfo_to_dict(f"postgresql:{conninfo}" if conninfo.startswith("//") else conninfo)
     except Error:
         # What it says may hold a part of a password.
         raise ValueError("not a connection string of libpq")

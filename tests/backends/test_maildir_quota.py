@@ -187,7 +187,6 @@ def test_what_does_not_arrive_gives_its_room_back(tmp_path: Path, receive: Recei
     first = {"link": "ann@x"}.get(failing, "bob@x")
     assert (451, "4.3.0") in deliver(one, receive(first, "bob@x"))
     assert record(tmp_path).usage == Usage(SIZE, 1)
-    assert one._quota is not None
     assert not one._quota._latest[BOB].pending
 
 
@@ -297,7 +296,6 @@ def test_what_is_known_to_have_room_is_not_asked_again_for_a_while(
     delivery.validateTo(bob)
     assert len(threads) == 1
     delivery.validateFrom(Sender(None, MailParameters(size=SIZE)))
-    assert one._quota is not None
     one._quota._latest[BOB].seen -= quota.FRESH
     delivery.validateTo(bob)
     assert len(threads) == 2
@@ -308,7 +306,6 @@ def test_only_so_many_mailboxes_are_known(tmp_path: Path, receive: Receive, monk
     one = backend(tmp_path, Limits(10_000))
     for number in range(10):
         deliver(one, receive(f"u{number}@x"))
-    assert one._quota is not None
     assert list(one._quota._latest) == [("x", f"u{number}") for number in (7, 8, 9)]
     assert len(one._quota._accounts) == 3
 
@@ -404,12 +401,12 @@ def test_what_goes_while_it_is_counted_is_not_missed(tmp_path: Path, disk: Any) 
 def test_our_own_messages_on_their_way_count_once(tmp_path: Path) -> None:
     """Whether they have come to their place or not."""
     boxes = Mailboxes(str(tmp_path), create=True, fsync=False, depth=2)
-    one = Quota(boxes, Limits(10_000))
+    one, limits = Quota(boxes), Limits(10_000)
     boxes.open(BOB)
-    there, underway = (one.reserve(BOB, name, 100) for name in ("1.a,S=100", "2.a,S=100"))
+    there, underway = (one.reserve(BOB, name, 100, limits) for name in ("1.a,S=100", "2.a,S=100"))
     fill(tmp_path, "cur/1.a,S=100:2,S")
     sizefile(tmp_path).unlink()
-    one.check(BOB, 0)
+    one.check(BOB, 0, limits)
     assert sizefile(tmp_path).read_text() == "10000S\n200 2\n"
     one.settle(there, is_filed=True)
     one.settle(underway, is_filed=False)
@@ -494,13 +491,11 @@ class Full:
     def __init__(self, root: Path) -> None:
         fill(root, "new/1.a", "tmp/x")
         self.now = time.time()
-        self.quota = Quota(
-            Mailboxes(str(root), create=True, fsync=False, depth=2), Limits(0, 1), clock=lambda: self.now
-        )
+        self.quota = Quota(Mailboxes(str(root), create=True, fsync=False, depth=2), clock=lambda: self.now)
 
     def is_full(self) -> bool:
         try:
-            self.quota.check(BOB, 0)
+            self.quota.check(BOB, 0, Limits(0, 1))
         except DeliveryError:
             return True
         return False
@@ -563,7 +558,7 @@ def test_threads_that_count_anew_miss_and_double_nothing(tmp_path: Path, monkeyp
     monkeypatch.setattr(sizefile_module, "LONGEST", 60)
     boxes = Mailboxes(str(tmp_path), create=True, fsync=False, depth=2)
     boxes.open(BOB)
-    one = Quota(boxes, Limits(0, 150))
+    one = Quota(boxes)
     start = threading.Barrier(4)
 
     def work(who: int) -> None:
@@ -571,7 +566,7 @@ def test_threads_that_count_anew_miss_and_double_nothing(tmp_path: Path, monkeyp
         for number in range(100):
             name = f"{number}.{who},S=7"
             try:
-                reservation = one.reserve(BOB, name, 7)
+                reservation = one.reserve(BOB, name, 7, Limits(0, 150))
             except DeliveryError:
                 continue
             is_filed = number % 3 > 0

@@ -216,7 +216,7 @@ auth-required = true
     assert lines[1] == f"{NAME}:2: backend: no backend is called 'stroe', did you mean store?"
     assert lines[2] == f"{NAME}:3: spool: No such file or directory"
     assert lines[3] == f"{NAME}:4: listen[1]: No such file or directory"
-    assert lines[8] == f"{NAME}:6: auth[1]: tokens:1: not a user, a colon and a secret"
+    assert lines[8] == f"{NAME}:6: auth[1]: {tmp_path}/tokens:1: not a user, a colon and a secret"
     assert lines[9] == f"{NAME}:7: tls-key needs tls-certificate"
     assert lines[13] == f"{NAME}:20: backends.value.overquota: maildir: overquota is defer or bounce, not 'bounces'"
     assert lines[14] == f"{NAME}:23: listeners.a.allow-gid is for Unix sockets, and there is none to listen on"
@@ -237,7 +237,7 @@ auth-required = true
         ('directory-for = ["x"]', "3: directory-for needs directory"),
         ('aliases = "nowhere"', "3: aliases: "),
         (
-            'directory = "file:users"\n[directory-backend]\na = "x:"',
+            'directory = "file:recipients"\n[directory-backend]\na = "x:"',
             "5: directory-backend.a: 'x:' names no known backend",
         ),
         ("allow-uid = [0]", "3: allow-uid is for Unix sockets, and there is none to listen on"),
@@ -251,6 +251,7 @@ auth-required = true
 )
 def test_what_does_not_go_together_is_told_where_it_stands(text: str, line: str, tmp_path: Path) -> None:
     (tmp_path / "users").write_text("alice:s3cret\n")
+    (tmp_path / "recipients").write_text("alice@example.org\n")
     (complaint,) = _complaints(f'port = 0\nbackend = "null:"\n{text}\n', tmp_path)
     assert complaint.startswith(f"{NAME}:{line}"), complaint
     assert "s3cret" not in complaint

@@ -22,7 +22,7 @@ from lmtp_twisted.backends.maildir.lines import Newlines
 from lmtp_twisted.backends.maildir.maildirsize import Limits
 from lmtp_twisted.backends.maildir.naming import Case, Layout, Naming
 from lmtp_twisted.backends.maildir.quota import OverQuota, Quota
-from lmtp_twisted.backends.maildir.refusals import refusal_of
+from lmtp_twisted.backends.maildir.refusals import entry_makes_no_sense, refusal_of
 from lmtp_twisted.backends.maildir.sized import SizedDelivery
 from lmtp_twisted.backends.maildir.subaddress import Detail, Subaddresses
 from lmtp_twisted.backends.maildir.sweep import Sweeper
@@ -59,6 +59,7 @@ class MaildirBackend:
     :param detail: whether ``user+detail`` goes where ``user`` goes, or into that folder of the mailbox (Maildir++).
     :param separator: characters of which the first in a local part begins its detail; where it is empty nothing does.
     :param limits: how much a mailbox may hold, its folders included (Maildir++); ``None`` is any number of messages.
+        What the directory of recipients says of one comes first, as it does for where the mailbox is.
     :param overquota: what becomes of mail for a mailbox that is full.
     :param create_folders: whether a missing folder is made, by whoever writes to it; else its mail goes where mail
         without a detail goes.
@@ -97,17 +98,21 @@ class MaildirBackend:
         layout = Layout.parse(directory)
         self._reactor: Any = reactor
         self._pool = pool or default_pool(reactor)
-        self._naming = Naming(layout.parts, case, hostname, Subaddresses(detail, separator))
+        self._naming = Naming(layout.parts, case, hostname, Subaddresses(detail, separator), layout.root)
         self._create = create
         self._mailboxes = Mailboxes(
             layout.root,
             create=create,
             fsync=fsync is not Fsync.NO,
             depth=len(layout.parts),
+            is_hidden=layout.parts[-1].startswith("."),
             create_folders=create_folders,
         )
         self._mailboxes.make_root()
-        self._quota = None if limits is None else Quota(self._mailboxes, limits, overquota)
+        self._limits = limits
+        self._quota = Quota(self._mailboxes, overquota)
+        # Whether a mailbox has limits; until the directory of recipients says otherwise, all have the same.
+        self._is_limited = limits is not None
         self._sweeper = Sweeper(self._mailboxes, self._pool)
         self._lookups = Lookups(reactor, self._pool)
         filer = Filer(self._mailboxes, hostname, newlines, Disk(fsync), self._quota)
@@ -145,7 +150,7 @@ class MaildirBackend:
         """
         if self._waiting >= MOST_WAITING or self._octets >= MOST_OCTETS:
             raise TemporaryFailure("Too busy, try again later", enhanced="4.3.2")
-        return self if self._quota is None else SizedDelivery(self)
+        return SizedDelivery(self) if self._is_limited else self
 
     def validateFrom(self, sender: Sender) -> None:
         """Accept."""
@@ -166,19 +171,38 @@ class MaildirBackend:
 
         :param octets: of the message.
         """
-        names = self._mailboxes.inbox_of(self._naming.mailbox_of(recipient.address))
+        names, limits = self._place_of(recipient)
+        names = self._mailboxes.inbox_of(names)
         is_known = self._create or self._mailboxes.knows(names)
-        if is_known and (self._quota is None or self._quota.surely_has_room_for(names, octets)):
+        if is_known and (limits is None or self._quota.surely_has_room_for(names, octets, limits)):
             return None
-        found: Deferred[None] = self._lookups.run(self._check, names, octets)
+        found: Deferred[None] = self._lookups.run(self._check, names, octets, limits)
         return found.addErrback(self._not_found, names)
 
-    def _check(self, names: Names, octets: int) -> None:
+    def _check(self, names: Names, octets: int, limits: Limits | None) -> None:
         """In a thread."""
         if not self._create:
             self._mailboxes.check(names)
-        if self._quota is not None:
-            self._quota.check(names, octets)
+        if limits is not None:
+            self._quota.check(names, octets, limits)
+
+    def _place_of(self, recipient: Recipient) -> tuple[Names, Limits | None]:
+        """Its mailbox, and what that may hold."""
+        entry = recipient.entry
+        if entry is None:
+            return self._naming.mailbox_of(recipient.address), self._limits
+        try:
+            names = self._naming.mailbox_of(recipient.address, entry.mailbox)
+            limits = self._limits if entry.quota is None else Limits.of_recipient(entry.quota)
+        except ValueError as error:
+            _log.error(
+                "{recipient}: its entry in the directory makes no sense: {error}",
+                recipient=recipient.printable,
+                error=error,
+            )
+            raise entry_makes_no_sense()
+        self._is_limited = self._is_limited or limits is not None
+        return names, limits
 
     def _not_found(self, failure: Failure, names: Names) -> None:
         assert failure.value is not None
@@ -186,17 +210,21 @@ class MaildirBackend:
 
     def deliver(self, message: IReceivedMessage) -> Deferred[list[Any]]:
         """Store it, in the next batch."""
-        job = Job(message, [self._mailbox_of(recipient) for recipient in message.recipients])
+        limits: dict[Names, Limits] = {}
+        job = Job(message, [self._mailbox_of(recipient, limits) for recipient in message.recipients], limits)
         self._waiting += 1
         self._octets += job.weight
         (self._lane if message.inMemory else self._large_lane).put(job)
         return job.done
 
-    def _mailbox_of(self, recipient: Recipient) -> Names | Exception:
+    def _mailbox_of(self, recipient: Recipient, all_limits: dict[Names, Limits]) -> Names | Exception:
         try:
-            return self._naming.mailbox_of(recipient.address)
+            names, limits = self._place_of(recipient)
         except DeliveryError as error:
             return error
+        if limits is not None:
+            all_limits[self._mailboxes.inbox_of(names)] = limits
+        return names
 
     def aborted(self, reason: str) -> None:
         """Nothing was reserved."""

@@ -87,7 +87,8 @@ class Mailboxes:
     :param create: whether a missing mailbox is made.
     :param fsync: whether what is made must survive a loss of power.
     :param most: how many are held open; by default as the limit of open files allows.
-    :param depth: how many names lead to a mailbox, and one more to a folder of it; ``None`` where there are no folders.
+    :param depth: how many names lead to a mailbox whose path nobody gave; ``None`` where there are no folders.
+    :param is_hidden: whether the last of these names begins with a dot, as that of a folder does.
     :param create_folders: whether a missing folder is made.
 
     :ivar opened: called with the names of each mailbox that was opened, in the thread that did.
@@ -101,12 +102,14 @@ class Mailboxes:
         fsync: bool,
         most: int | None = None,
         depth: int | None = None,
+        is_hidden: bool = False,
         create_folders: bool = False,
     ) -> None:
         self._root = root
         self._create = create
         self._fsync = fsync
         self._depth = depth
+        self._is_hidden = is_hidden
         self._create_folders = create_folders
         self._most = most_open() if most is None else most
         self._open: OrderedDict[tuple[str, ...], Mailbox] = OrderedDict()
@@ -151,7 +154,9 @@ class Mailboxes:
 
     def inbox_of(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The mailbox itself where a folder is named."""
-        return names[: self._depth]
+        if self._depth is None or not names[-1].startswith("."):
+            return names
+        return names if self._is_hidden and len(names) == self._depth else names[:-1]
 
     def enter(self, names: tuple[str, ...]) -> int:
         """

@@ -95,12 +95,16 @@ class Filing:
         for names in self._job.mailboxes:
             try:
                 mailbox = self._write_for(names)
-                if self._store.quota is not None:
-                    file = self._by_device[mailbox.device]
-                    self._reserved[names] = self._store.quota.reserve(names, self._final(file), file.size)
+                if self._store.quota is not None and self._job.limits:
+                    self._reserve(self._store.quota, names, self._by_device[mailbox.device])
                 self._waiting[names] = mailbox
             except Exception as error:
                 self._job.errors[names] = error
+
+    def _reserve(self, quota: Quota, names: Names, file: _File) -> None:
+        limits = self._job.limits.get(self._store.mailboxes.inbox_of(names))
+        if limits is not None:
+            self._reserved[names] = quota.reserve(names, self._final(file), file.size, limits)
 
     def _write_for(self, names: Names) -> Mailbox:
         mailbox = self._store.mailboxes.open(names)

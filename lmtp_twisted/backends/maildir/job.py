@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from lmtp_twisted.backends.maildir.maildirsize import Limits
 from lmtp_twisted.backends.maildir.refusals import refusal_of
 from lmtp_twisted.interfaces import IReceivedMessage
 
 #: A mailbox: the names of the directories that lead to it from the root.
 Names = tuple[str, ...]
+
+_NO_LIMITS: Mapping[Names, Limits] = {}
 
 
 class Job:
@@ -20,6 +23,7 @@ class Job:
 
     :param message: the message.
     :param recipients: for each of its recipients the mailbox, or the refusal of a name that none can have.
+    :param limits: of those mailboxes that have some.
 
     :ivar mailboxes: the distinct mailboxes.
     :ivar filed: those that have the message, and will have it after a loss of power.
@@ -28,10 +32,16 @@ class Job:
     :ivar done: fires with the outcomes, one for each recipient.
     """
 
-    __slots__ = ("_recipients", "done", "errors", "filed", "is_cancelled", "mailboxes", "message")
+    __slots__ = ("_recipients", "done", "errors", "filed", "is_cancelled", "limits", "mailboxes", "message")
 
-    def __init__(self, message: IReceivedMessage, recipients: Sequence[Names | Exception]) -> None:
+    def __init__(
+        self,
+        message: IReceivedMessage,
+        recipients: Sequence[Names | Exception],
+        limits: Mapping[Names, Limits] = _NO_LIMITS,
+    ) -> None:
         self.message = message
+        self.limits = limits
         self._recipients: Sequence[Names | Exception] = recipients
         self.mailboxes = tuple(dict.fromkeys(names for names in recipients if isinstance(names, tuple)))
         self.filed: set[Names] = set()

@@ -67,6 +67,15 @@ class Limits:
             raise ValueError(f"quota is octets such as 1G, or octets and messages such as 1G:10000, not {text!r}")
         return limits
 
+    @classmethod
+    def of_recipient(cls, text: str) -> Limits | None:
+        """
+        :param text: as :meth:`parse` has it, or ``0``.
+        :returns: ``None`` for any number of messages.
+        :raises ValueError: where it is no limit.
+        """
+        return None if text == "0" else cls.parse(text)
+
     def hold(self, usage: Usage) -> bool:
         """Whether so much is not too much."""
         return usage.octets <= (self.octets or usage.octets) and usage.messages <= (self.messages or usage.messages)

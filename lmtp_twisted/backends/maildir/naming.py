@@ -15,6 +15,7 @@ import attrs
 
 from lmtp_twisted.backends.maildir.refusals import no_such_name
 from lmtp_twisted.backends.maildir.subaddress import MAX_NAME, NO_SUBADDRESSES, Subaddresses
+from lmtp_twisted.errors import PermanentFailure
 from lmtp_twisted.wire.addresses import CONTROL_CHARACTERS, Address
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -75,11 +76,18 @@ class Naming:
     :param case: of local parts.
     :param hostname: the domain of recipients that have none, such as ``<Postmaster>``.
     :param subaddresses: how local parts are taken apart.
+    :param root: as :attr:`Layout.root`.
     """
 
     def __init__(
-        self, parts: tuple[str, ...], case: Case, hostname: str, subaddresses: Subaddresses = NO_SUBADDRESSES
+        self,
+        parts: tuple[str, ...],
+        case: Case,
+        hostname: str,
+        subaddresses: Subaddresses = NO_SUBADDRESSES,
+        root: str = "/",
     ) -> None:
+        self._root = root.rstrip("/") + "/"
         self._parts = parts
         self._subaddresses = subaddresses
         self._case = case
@@ -87,25 +95,39 @@ class Naming:
         # The same recipients come again and again. Refusals are raised anew each time and fill nothing.
         self._cached = lru_cache(maxsize=4096)(self._mailbox_of)
 
-    def mailbox_of(self, address: Address) -> tuple[str, ...]:
+    def mailbox_of(self, address: Address, path: str | None = None) -> tuple[str, ...]:
         """
         :param address: of a recipient.
+        :param path: of its mailbox, where a directory of recipients says it: below the root.
         :returns: the names of the directories from the root to its mailbox, or to the folder that its detail names:
             the same for all spellings of it. That of a folder is one name longer than that of a mailbox.
         :raises lmtp_twisted.errors.PermanentFailure: ``553 5.1.3`` where no directory can have the name.
+        :raises ValueError: where the path is none that a mailbox can have.
         """
-        return self._cached(address.local, address.domain)
+        return self._cached(address.local, address.domain, path)
 
-    def _mailbox_of(self, local: str, domain: str) -> tuple[str, ...]:
+    def _mailbox_of(self, local: str, domain: str, path: str | None) -> tuple[str, ...]:
         # The name of a folder is the user's, who tells upper case from lower (RFC 3501 §5.1).
         local, folder = self._subaddresses.split(local)
+        if path is not None:
+            names = self._names_of(path)
+            return names if folder is None else (*names, folder)
         # Postmaster is the one local part that RFC 5321 makes blind to case (§4.5.1).
         if self._case is Case.FOLD or local.lower() == "postmaster":
             local = local.lower()
         values = {"local": component(local), "domain": component((domain or self._hostname).lower())}
-        names = (_PLACEHOLDER.sub(lambda match: values[match[1]], part) for part in self._parts)
-        mailbox = tuple(_not_too_long(name) for name in names)
+        filled = (_PLACEHOLDER.sub(lambda match: values[match[1]], part) for part in self._parts)
+        mailbox = tuple(_not_too_long(name) for name in filled)
         return mailbox if folder is None else (*mailbox, folder)
+
+    def _names_of(self, path: str) -> tuple[str, ...]:
+        """Whoever keeps the directory may err, or have taken a name from somebody else."""
+        if self._parts[-1].startswith("."):
+            raise ValueError("names of mailboxes begin with a dot here, as those of folders, so none can have its own")
+        try:
+            return tuple(component(name) for name in path.removeprefix(self._root).rstrip("/").split("/"))
+        except PermanentFailure:
+            raise ValueError(f"no mailbox below {self._root} has the path {path!r}")
 
 
 def component(part: str) -> str:

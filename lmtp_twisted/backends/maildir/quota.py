@@ -77,11 +77,13 @@ class Reservation:
 
     :ivar mailbox: where.
     :ivar place: of the message in it.
+    :ivar limits: of the mailbox.
     """
 
     _account: _Account
     mailbox: Names
     place: Place
+    limits: Limits
 
 
 class Quota:
@@ -89,7 +91,6 @@ class Quota:
     Used by several threads at a time.
 
     :param mailboxes: the mailboxes.
-    :param limits: of each of them.
     :param overquota: what becomes of mail that has no room.
     :param clock: gives the time of day in seconds.
     """
@@ -97,12 +98,10 @@ class Quota:
     def __init__(
         self,
         mailboxes: Mailboxes,
-        limits: Limits,
         overquota: OverQuota = OverQuota.DEFER,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._mailboxes = mailboxes
-        self._limits = limits
         self._bounce = overquota is OverQuota.BOUNCE
         self._clock = clock
         # Whoever uses an account holds it, so that there are never two of one mailbox. The latest are kept.
@@ -110,27 +109,29 @@ class Quota:
         self._latest: OrderedDict[Names, _Account] = OrderedDict()
         self._lock = threading.Lock()
 
-    def surely_has_room_for(self, mailbox: Names, octets: int) -> bool:
+    def surely_has_room_for(self, mailbox: Names, octets: int, limits: Limits) -> bool:
         """
         Whether the disk need not be asked. Does not block.
 
         :param mailbox: its names.
         :param octets: of a message.
+        :param limits: of the mailbox.
         """
         account = self._latest.get(mailbox)
         record = None if account is None else account.record
         if account is None or record is None or not 0 <= self._clock() - account.seen < FRESH:
             return False
-        return self._limits.hold(record.usage + Usage(octets, 1))
+        return limits.hold(record.usage + Usage(octets, 1))
 
-    def check(self, mailbox: Names, octets: int) -> None:
+    def check(self, mailbox: Names, octets: int, limits: Limits) -> None:
         """
         :param mailbox: its names.
         :param octets: of a message, as far as its size is known.
+        :param limits: of the mailbox.
         :raises lmtp_twisted.errors.DeliveryError: where there is no room for it.
         :raises OSError: where that cannot be found out.
         """
-        wanted = self._wanted(octets)
+        wanted = self._wanted(octets, limits)
         try:
             directory = self._mailboxes.enter(mailbox)
         except (FileNotFoundError, PermanentFailure):
@@ -139,26 +140,27 @@ class Quota:
         account = self._account(mailbox)
         # The same of what it lacks.
         with closing_directory(directory), account.lock, contextlib.suppress(FileNotFoundError):
-            self._open(account, directory, wanted).close()
+            self._open(account, directory, wanted, limits).close()
 
-    def reserve(self, names: Names, file: str, octets: int) -> Reservation:
+    def reserve(self, names: Names, file: str, octets: int, limits: Limits) -> Reservation:
         """
         Take the room for a message that is about to be filed. It must be settled.
 
         :param names: of its mailbox or folder.
         :param file: its name there.
         :param octets: its size.
+        :param limits: of the mailbox.
         :raises lmtp_twisted.errors.DeliveryError: where there is no room.
         :raises OSError: where that cannot be found out.
         """
         mailbox = self._mailboxes.inbox_of(names)
-        wanted = self._wanted(octets)
+        wanted = self._wanted(octets, limits)
         account = self._account(mailbox)
         place = "".join(names[len(mailbox) :]), file
         with closing_directory(self._mailboxes.enter(mailbox)) as directory, account.lock:
-            self._add(account, directory, wanted)
+            self._add(account, directory, wanted, limits)
             account.pending[place] = octets
-        return Reservation(account, mailbox, place)
+        return Reservation(account, mailbox, place, limits)
 
     def settle(self, reservation: Reservation, *, is_filed: bool) -> None:
         """
@@ -171,11 +173,11 @@ class Quota:
             if not is_filed:
                 # Where that fails, it counts until the mailbox is counted anew.
                 with contextlib.suppress(OSError, DeliveryError):
-                    self._give_back(account, reservation.mailbox, octets)
+                    self._give_back(reservation, octets)
 
-    def _wanted(self, octets: int) -> Usage:
+    def _wanted(self, octets: int, limits: Limits) -> Usage:
         wanted = Usage(octets, 1)
-        if not self._limits.hold(wanted):
+        if not limits.hold(wanted):
             raise mailbox_full(bounce=self._bounce)
         return wanted
 
@@ -190,47 +192,47 @@ class Quota:
                 self._latest.popitem(last=False)
         return account
 
-    def _add(self, account: _Account, directory: int, wanted: Usage) -> None:
+    def _add(self, account: _Account, directory: int, wanted: Usage, limits: Limits) -> None:
         while True:
-            with closing(self._open(account, directory, wanted)) as file:
+            with closing(self._open(account, directory, wanted, limits)) as file:
                 file.append(wanted)
                 if not file.is_in_place():
                     # Somebody has counted anew, and did not see our line.
                     continue
                 # Others may have been faster: their lines stand before ours.
-                if file.record is not None and not self._limits.hold(file.record.usage):
+                if file.record is not None and not limits.hold(file.record.usage):
                     file.append(-wanted)
                     raise mailbox_full(bounce=self._bounce)
                 account.record = file.record
                 return
 
-    def _give_back(self, account: _Account, mailbox: Names, octets: int) -> None:
-        with closing_directory(self._mailboxes.enter(mailbox)) as directory:
-            file = SizeFile.open(directory, self._limits, 0.0)
+    def _give_back(self, reservation: Reservation, octets: int) -> None:
+        with closing_directory(self._mailboxes.enter(reservation.mailbox)) as directory:
+            file = SizeFile.open(directory, reservation.limits, 0.0)
             if file is not None:
                 with closing(file):
                     file.append(-Usage(octets, 1))
 
-    def _open(self, account: _Account, directory: int, wanted: Usage) -> SizeFile:
+    def _open(self, account: _Account, directory: int, wanted: Usage, limits: Limits) -> SizeFile:
         """Its file, with room in it."""
         now = self._clock()
-        file = SizeFile.open(directory, self._limits, booted(now), account.record)
-        if file is not None and not self._is_to_be_believed(account, file, wanted, now):
+        file = SizeFile.open(directory, limits, booted(now), account.record)
+        if file is not None and not self._is_to_be_believed(account, file, wanted, now, limits):
             file.close()
             file = None
         if file is None:
-            file = SizeFile.replace(directory, self._limits, count(directory, account.pending))
+            file = SizeFile.replace(directory, limits, count(directory, account.pending))
         account.record = file.record
         account.seen = now
-        if file.record is not None and not self._limits.hold(file.record.usage + wanted):
+        if file.record is not None and not limits.hold(file.record.usage + wanted):
             file.close()
             raise mailbox_full(bounce=self._bounce)
         return file
 
-    def _is_to_be_believed(self, account: _Account, file: SizeFile, wanted: Usage, now: float) -> bool:
+    def _is_to_be_believed(self, account: _Account, file: SizeFile, wanted: Usage, now: float, limits: Limits) -> bool:
         if file.record is None:
             return False
-        if self._limits.hold(file.record.usage + wanted) or 0 <= now - account.counted < PAUSE:
+        if limits.hold(file.record.usage + wanted) or 0 <= now - account.counted < PAUSE:
             return True
         if file.record.lines == 1 and now - file.changed <= STALE:
             return True

@@ -31,6 +31,11 @@ def mailbox_full(*, bounce: bool) -> DeliveryError:
     return TemporaryFailure("Mailbox full", code=452, enhanced="4.2.2")
 
 
+def entry_makes_no_sense() -> TemporaryFailure:
+    """What the directory of recipients says of a mailbox is for the operator to mend."""
+    return TemporaryFailure("Mailbox not available, try again later", enhanced="4.3.5")
+
+
 def no_such_name() -> PermanentFailure:
     """No mailbox can have this name, now or ever."""
     return PermanentFailure("No mailbox can have this name", code=553, enhanced="5.1.3")
