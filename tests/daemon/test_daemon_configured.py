@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,7 @@ def test_a_backend_in_parts_needs_no_thought_for_commas(tmp_path: Path) -> None:
 
 
 def test_modules_are_found_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    monkeypatch.setattr("sys.path", [*sys.path])
     (tmp_path / "beside_the_file.py").write_text("def deliver(message, recipient): ...\n")
     _made('port = 0\nbackend = "python:beside_the_file:deliver"\n', tmp_path)
 
