@@ -16,6 +16,7 @@ from twisted.scripts.twistd import ServerOptions
 
 from lmtp_twisted.daemon import makeService
 from lmtp_twisted.daemon.service import LMTPService
+from lmtp_twisted.daemon.values import OPTIONS, Kind
 from lmtp_twisted.factory import LMTPFactory
 from lmtp_twisted.routing import Router
 
@@ -396,7 +397,7 @@ _TEXTS = st.sampled_from(
             "amqp:amqp://u:s3cret@h/x",
             "sqlite:users",
             "dbapi:os:users",
-            "postgresql:password=s3cret",
+            "postgresql:postgresql://u:s3cret@h/d",
         ],
     ]
 )
@@ -406,7 +407,11 @@ _VALUES = st.one_of(
 _OPTIONS = ["backend", "route", "listen", "listen-tls", "auth", "directory", "directory-query", "aliases", "trust"]
 _OPTIONS += ["tls-certificate", "tls-client-ca", "tls-key", "directory-for", "hostname", "separator"]
 _LINES = st.dictionaries(st.sampled_from(_OPTIONS), _VALUES, max_size=4).map(
-    lambda table: "".join(f"{key} = {value}\n" for key, value in table.items())
+    # The name of a file is no place for a secret, and is shown.
+    lambda table: "".join(
+        f"{key} = {value.replace('s3cret', 'x') if OPTIONS[key].kind is Kind.PATH else value}\n"
+        for key, value in table.items()
+    )
 )
 
 
