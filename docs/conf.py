@@ -35,4 +35,4 @@ autodoc_type_aliases |= {name: name for name in ("MessageCallable", "RecipientCa
 
 # A reference to a name of ours that does not exist is an error; those of others, and to modules, are plain text.
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(?!lmtp_twisted\.).*"), (r"py:mod", r".*")]
+nitpick_ignore_regex = [(r"py:.*", r"(?!lmtp_twisted\.).*"), (r"py:mod", r".*"), (r"py:class", r".*\.T")]

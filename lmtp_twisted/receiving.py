@@ -12,7 +12,6 @@ from twisted.internet.defer import Deferred
 
 from lmtp_twisted.awaiting import abort
 from lmtp_twisted.connection import Connection
-from lmtp_twisted.envelope import Envelope
 from lmtp_twisted.errors import CommandError
 from lmtp_twisted.flow import Hold
 from lmtp_twisted.limits import Limit
@@ -21,7 +20,7 @@ from lmtp_twisted.offer import Offer
 from lmtp_twisted.reception import Reception
 from lmtp_twisted.sequence import State
 from lmtp_twisted.spool import Content
-from lmtp_twisted.streaming import Part, Stream
+from lmtp_twisted.streaming import Stream
 from lmtp_twisted.transaction import Transaction
 from lmtp_twisted.verdict import wants_to_stream
 from lmtp_twisted.wire import replies
@@ -116,7 +115,10 @@ class Receiver(Connection):
             self._decoder = DataDecoder()
             self._good(replies.START_CONTENT)
             self.setRawMode()
-            self._begin_content()
+            if getattr(transaction.delivery, "streams", None) is None:
+                self._reception = Reception(self.factory.settings, Content(self.factory.spool), False)
+            else:
+                self._begin_content(transaction)
 
     def do_BDAT(self, argument: bytes) -> None:
         """RFC 3030 §2. The octets of the chunk are read whatever the answer will be."""
@@ -140,7 +142,7 @@ class Receiver(Connection):
             assert transaction is not None
             if self._reception is None:
                 self._enter(State.CHUNKS)
-                self._begin_content(transaction.sender.parameters.body is Body.BINARY_MIME, size)
+                self._begin_content(transaction, transaction.sender.parameters.body is Body.BINARY_MIME, size)
             assert self._reception is not None
             if not self._reception.has_room_for(size):
                 self._reception.fail(replies.TOO_LARGE)
@@ -151,33 +153,32 @@ class Receiver(Connection):
         else:
             self._content_ended()
 
-    def _begin_content(self, is_binary: bool = False, size: int = 0) -> None:
+    def _begin_content(self, transaction: Transaction, is_binary: bool = False, size: int = 0) -> None:
         """
         The content begins to come: it is stored, or the delivery reads it.
 
+        :param transaction: the transaction.
         :param is_binary: see :class:`Reception`.
         :param size: so many octets are known to follow.
         """
-        transaction, factory = self._transaction, self.factory
-        assert transaction is not None
-        settings = factory.settings
+        factory, settings = self.factory, self.factory.settings
         is_too_large = settings.size_limit and size > settings.size_limit
-        if (
-            is_too_large
-            or getattr(transaction.delivery, "streams", None) is None
-            or not wants_to_stream(transaction.delivery, transaction.envelope.recipients)
-        ):
+        if is_too_large or not wants_to_stream(transaction.delivery, transaction.envelope.recipients):
             self._reception = Reception(settings, Content(factory.spool), is_binary)
             return
         stream = Stream(factory.reactor, settings.delivery_timeout)
         self._reception = reception = Reception(settings, stream, is_binary)
         stream.too_slow = lambda: reception.fail(replies.TIMED_OUT)
         envelope = transaction.prepare(stream)
-        transaction.stream(self._message(transaction, envelope, stream.part(envelope.recipients)), stream)
-
-    def _message(self, transaction: Transaction, envelope: Envelope, content: Content | Part) -> ReceivedMessage:
-        hostname = self.factory.settings.hostname
-        return ReceivedMessage(transaction.id, self.session, envelope, content, hostname, self.clock.seconds())
+        message = ReceivedMessage(
+            transaction.id,
+            self.session,
+            envelope,
+            stream.part(envelope.recipients),
+            settings.hostname,
+            self.clock.seconds(),
+        )
+        transaction.stream(message, stream)
 
     def rawDataReceived(self, data: bytes) -> None:
         """Octets of content, and perhaps of what follows it."""
@@ -191,16 +192,15 @@ class Receiver(Connection):
         elif decoder.rest is not None:
             self.back_to_lines(decoder.rest)
             is_last = self._chunk is None or self._chunk[1]
-            if room is None or (is_last and self._is_streaming):
+            if room is None or (is_last and self._is_streaming()):
                 self._content_ended()
             else:
                 self._wait_for_room(room, self._content_ended)
         elif room is not None:
             self._wait_for_room(room, lambda: None)
 
-    @property
     def _is_streaming(self) -> bool:
-        return self._transaction is not None and self._transaction.is_streamed
+        return self._reception is not None and isinstance(self._reception.content, Stream)
 
     def _wait_for_room(self, room: Deferred[None], then: Callable[[], None]) -> None:
         self.hold(Hold.CONTENT)
@@ -250,7 +250,9 @@ class Receiver(Connection):
         assert transaction is not None
         assert reception is not None
         self._reception = None
-        envelope = transaction.envelope if transaction.is_streamed else transaction.complete(reception.content)
+        content = reception.content
+        if not transaction.is_streamed:
+            transaction.prepare(content)
         if reception.failure is not None:
             limit = _LIMITS.get(reception.failure)
             if limit is not None:
@@ -258,11 +260,19 @@ class Receiver(Connection):
             transaction.refuse(reception.failure, reception.failure.text)
             self._wait_for_end_of(transaction)
             return
-        timeout = self.factory.settings.delivery_timeout
-        if isinstance(reception.content, Stream):
-            transaction.finish(timeout)
+        settings = self.factory.settings
+        if isinstance(content, Stream):
+            transaction.finish(settings.delivery_timeout)
         else:
-            transaction.deliver(self._message(transaction, envelope, reception.content), timeout)
+            message = ReceivedMessage(
+                transaction.id,
+                self.session,
+                transaction.envelope,
+                content,
+                settings.hostname,
+                self.clock.seconds(),
+            )
+            transaction.deliver(message, settings.delivery_timeout)
         if self._transaction is transaction:
             self.hold(Hold.ANSWER)
 
@@ -288,7 +298,7 @@ class Receiver(Connection):
 
     def _say_and_close(self, reply: Reply) -> None:
         super()._say_and_close(reply)
-        if self._is_streaming and self._reception is not None:
+        if self._reception is not None and self._is_streaming():
             self._reception.fail(Reply(451, "4.3.0", reply.text))
 
     def _abort(self, reason: str) -> None:

@@ -99,19 +99,10 @@ class Transaction:
         """The envelope as it is now: a recipient that was given twice is in it once."""
         return self._envelope or Envelope(self.sender, tuple(self._distinct()[0]))
 
-    def complete(self, content: Content | Stream) -> Envelope:
-        """
-        The content is complete: from now on the replies are owed. ``refuse`` or ``deliver`` follows.
-
-        :returns: the envelope for the message.
-        """
-        envelope = self.prepare(content)
-        self._started = self._clock.seconds()
-        return envelope
-
     def prepare(self, content: Content | Stream) -> Envelope:
         """
-        Nothing changes the recipients any more.
+        The content is complete: from now on the replies are owed, and ``refuse`` or ``deliver`` follows. Or it begins
+        to come, and ``stream`` follows.
 
         :returns: the envelope for the message.
         """
@@ -121,6 +112,7 @@ class Transaction:
         self._missing = count = len(recipients)
         self._replies: list[Reply | None] = [None] * count
         self._seconds = [0.0] * count
+        self._started = self._clock.seconds()
         self._envelope = envelope = Envelope(self.sender, recipients)
         return envelope
 
@@ -159,8 +151,9 @@ class Transaction:
         :param stream: its content.
         """
         self.is_streamed = True
+        self._started = None
         stream.lost = self._lose
-        self._hand_over(message)
+        self.deliver(message)
 
     def finish(self, timeout: float) -> None:
         """
@@ -172,21 +165,19 @@ class Transaction:
         self._started = self._clock.seconds()
         self._seconds = [0.0] * len(self._replies)
         self.content.complete()
-        self._limit(timeout)
+        if self._missing:
+            self._timer = self._clock.callLater(timeout, self._time_out)
         self._write_turn()
         self._end()
 
-    def deliver(self, message: IReceivedMessage, timeout: float) -> None:
+    def deliver(self, message: IReceivedMessage, timeout: float | None = None) -> None:
         """
         Hand the message to the delivery, and see to the replies.
 
         :param message: the message.
-        :param timeout: seconds after which an outcome that is missing becomes 451 and its delivery is cancelled.
+        :param timeout: seconds after which an outcome that is missing becomes 451 and its delivery is cancelled;
+            ``None`` for a message whose content is still to come.
         """
-        self._hand_over(message)
-        self._limit(timeout)
-
-    def _hand_over(self, message: IReceivedMessage) -> None:
         try:
             outcomes = self.delivery.deliver(message)
             waiting = None if type(outcomes) is list else deferred_of(outcomes)
@@ -198,9 +189,7 @@ class Transaction:
         else:
             self._wait(waiting)
             waiting.addBoth(self._settle)
-
-    def _limit(self, timeout: float) -> None:
-        if self._missing:
+        if self._missing and timeout is not None:
             self._timer = self._clock.callLater(timeout, self._time_out)
 
     def cancel(self) -> None:

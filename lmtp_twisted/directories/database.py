@@ -86,6 +86,12 @@ class _Connections(ConnectionPool):
     What fails is never asked to go on: a connection may be dead without knowing it.
     """
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # Threads that use theirs.
+        self._busy: set[int] = set()
+        self._is_over = False
+
     def start(self) -> None:
         """There is nothing to start."""
 
@@ -93,6 +99,16 @@ class _Connections(ConnectionPool):
         """
         :param function: called with a connection, with a second one where the first was not new and may be dead.
         """
+        thread = self.threadID()
+        self._busy.add(thread)
+        try:
+            return self._run(function)
+        finally:
+            self._busy.discard(thread)
+            if self._is_over:
+                self._close_of(thread)
+
+    def _run(self, function: Callable[[Any], T]) -> T:
         is_new = self.threadID() not in self.connections
         connection = self.connect()
         try:
@@ -104,13 +120,19 @@ class _Connections(ConnectionPool):
             self.disconnect(connection)
             if is_new or not isinstance(error, self.dbapi.Error):
                 raise
-        return self.run(function)
+        return self._run(function)
 
     def close_all(self) -> None:
-        """Close what is open."""
-        for connection in self.connections.values():
+        """Close what is open; what is in use, when its query is over: not every module bears it before."""
+        self._is_over = True
+        for thread in list(self.connections):
+            if thread not in self._busy:
+                self._close_of(thread)
+
+    def _close_of(self, thread: int) -> None:
+        connection = self.connections.pop(thread, None)
+        if connection is not None:
             self._close(connection)
-        self.connections.clear()
 
 
 @implementer(IRecipientDirectory)

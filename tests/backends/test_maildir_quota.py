@@ -627,13 +627,13 @@ def test_a_line_in_a_file_that_was_removed_is_written_again(tmp_path: Path, rece
 
 def test_nothing_is_given_back_where_the_file_is_gone(tmp_path: Path) -> None:
     boxes = Mailboxes(str(tmp_path), create=True, fsync=False, depth=2)
-    one = Quota(boxes, Limits(10_000))
+    one, limits = Quota(boxes), Limits(10_000)
     boxes.open(BOB)
-    reservation = one.reserve(BOB, "1.a,S=100", 100)
+    reservation = one.reserve(BOB, "1.a,S=100", 100, limits)
     sizefile(tmp_path).unlink()
     one.settle(reservation, is_filed=False)
     assert not sizefile(tmp_path).exists()
-    one.check(BOB, 0)
+    one.check(BOB, 0, limits)
     assert record(tmp_path).usage == Usage()
 
 
@@ -646,7 +646,7 @@ from lmtp_twisted.errors import DeliveryError
 
 root, who, limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
 boxes = Mailboxes(root, create=True, fsync=False, depth=1)
-quota = Quota(boxes, Limits(0, limit))
+quota, limits = Quota(boxes), Limits(0, limit)
 boxes.open(("bob",))
 print("ready", flush=True)
 sys.stdin.readline()
@@ -654,7 +654,7 @@ taken = 0
 for number in range(1000):
     name = f"{number}.{who},S=10"
     try:
-        reservation = quota.reserve(("bob",), name, 10)
+        reservation = quota.reserve(("bob",), name, 10, limits)
     except DeliveryError:
         continue
     if number % 3:

@@ -43,10 +43,12 @@ class NegotiatedApplication(Application):
             deliveries.getDelivery = lambda session, its=deliveries: self.give(its)  # type: ignore[method-assign]
             deliveries.validateFrom = self.deliveries.validateFrom  # type: ignore[method-assign]
             deliveries.validateTo = self.deliveries.validateTo  # type: ignore[method-assign]
+            deliveries.streams = self.deliveries.streams  # type: ignore[method-assign]
             deliveries.verifyAddress = self._verify  # type: ignore[attr-defined]
 
     def _deliver_for(self, message: Any, is_avatar: bool) -> Any:
-        self.by_avatar.append(is_avatar)
+        # Of those that are streamed some are refused.
+        message.completed.addCallbacks(lambda _: self.by_avatar.append(is_avatar), lambda _: None)
         return self._deliver(message)
 
     def _verify(self, recipient: Any) -> Any:

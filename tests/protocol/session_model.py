@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from lmtp_twisted import PermanentFailure, Reply, TemporaryFailure
+from lmtp_twisted.streaming import Part
 from lmtp_twisted.testing import ScriptedDeliveries
 
 LIMIT = 300
@@ -271,19 +272,36 @@ class Chance(Random):
 RANDOM = st.builds(Chance, st.integers(0, 2**32))
 
 
+@attrs.define
+class Content:
+    """
+    One that is complete.
+
+    :ivar read: what the delivery has read of it.
+    :ivar is_whole: whether that is all of it.
+    """
+
+    read: bytes = b""
+    is_whole: bool = False
+
+
 class Application:
     """
-    Deliveries that answer as the verdicts say, at once or when they are told.
+    Deliveries that answer as the verdicts say, at once or when they are told. Some read the content while it comes:
+    in step with it, slowly, not to its end, or not at all.
 
     :param verdicts: by recipient, as the model has them.
     :param random: decides which answers come at once.
+    :ivar contents: those that are complete.
     """
 
     def __init__(self, verdicts: dict[str, tuple[str, str]], random: Any) -> None:
         self._verdicts = verdicts
         self._random = random
         self.waiting: list[tuple[Deferred[Any], Any]] = []
-        self.deliveries = ScriptedDeliveries(deliver=self._deliver)
+        self.contents: list[Content] = []
+        self.deliveries = ScriptedDeliveries(deliver=self._deliver, streams=True)
+        self.deliveries.streams = lambda recipients: bool(random.random() < 0.5)  # type: ignore[method-assign]
         self.deliveries.validateFrom = lambda sender: self._give(str(sender)[:-2] or "none")  # type: ignore[method-assign]
         self.deliveries.validateTo = lambda recipient: self._give(verdicts[str(recipient)[0]][0])  # type: ignore[method-assign]
 
@@ -300,6 +318,39 @@ class Application:
         return value
 
     def _deliver(self, message: Any) -> Any:
+        content = Content()
+        message.completed.addCallbacks(lambda _: self.contents.append(content), lambda _: None)
+        if message.inMemory or not isinstance(message._content, Part):
+            content.read, content.is_whole = message.read(), True
+        elif self._random.random() < 0.8:
+            return self._stream(message, content, self._random.choice(["in step", "slowly", "late", "not to its end"]))
+        return self._outcomes(message)
+
+    async def _stream(self, message: Any, content: Content, way: str) -> Any:
+        if way == "late":
+            await self._turn()
+        async for chunk in message.chunks():
+            content.read += chunk
+            if way == "not to its end":
+                break
+            if way == "slowly":
+                await self._turn()
+        else:
+            content.is_whole = True
+        outcomes = self._outcomes(message)
+        return await outcomes if isinstance(outcomes, Deferred) else outcomes
+
+    def _turn(self) -> Deferred[Any]:
+        self.waiting.append((Deferred(), None))
+        return self.waiting[-1][0]
+
+    def look(self, contents: list[bytes]) -> None:
+        """What is complete was sent, and what was read of it is its beginning."""
+        assert len(self.contents) <= len(contents)
+        for content, sent in zip(self.contents, contents, strict=False):
+            assert content.read == sent if content.is_whole else sent.startswith(content.read)
+
+    def _outcomes(self, message: Any) -> Any:
         def outcome(recipient: Any) -> Any:
             try:
                 return self._give(self._verdicts[str(recipient)[0]][1])

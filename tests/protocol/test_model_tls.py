@@ -17,11 +17,19 @@ from whole_session import SEARCH, WholeSession
 
 from lmtp_twisted.flow import HeldLineReceiver
 from lmtp_twisted.reception import Reception
+from lmtp_twisted.streaming import Stream
+from lmtp_twisted.transaction import Transaction
 
 
 def test_no_reply_is_lost_and_memory_is_bounded_with_and_without_tls() -> None:
     """RFC 2033 §4.2, RFC 3207 §4, RFC 2920 §3.2, RFC 3030 §2."""
     run_state_machine_as_test(WholeSession, settings=settings(max_examples=500, stateful_step_count=40))
+
+
+def _in_haste(self: Transaction, message: Any, stream: Stream) -> None:
+    self.is_streamed = True
+    stream.lost = lambda: None
+    self.deliver(message)
 
 
 @pytest.mark.parametrize(
@@ -37,8 +45,14 @@ def test_no_reply_is_lost_and_memory_is_bounded_with_and_without_tls() -> None:
         (Reception, "fail", lambda self, reply: None),
         # A session that is held back goes on all the same.
         (HeldLineReceiver, "release", lambda self, reason, then=None: None),
+        # A delivery that has read holds the session back all the same.
+        (Stream, "look_for_room", lambda self: None),
+        # A delivery that streams is not told that its content was refused.
+        (Stream, "_tell", lambda self: None),
+        # Outcomes of a delivery that streams do not wait for the dot.
+        (Transaction, "stream", _in_haste),
     ],
-    ids=["output", "input", "injection", "limit", "stall"],
+    ids=["output", "input", "injection", "limit", "stall", "unread", "deaf", "haste"],
 )
 def test_a_planted_defect_is_found(logged: LoggedErrors, place: Any, name: str, broken: Any) -> None:
     """A test that never fails proves nothing."""

@@ -64,8 +64,9 @@ OVERLONG = (
 class Scripted:
     """A server whose answers are partly late, and what it was given."""
 
-    def __init__(self, late: bool, **settings: Any) -> None:
+    def __init__(self, late: bool, streams: bool = False, **settings: Any) -> None:
         self.late = late
+        self.streams = streams
         self.waiting: list[tuple[Deferred[Any], Any]] = []
         deliveries = ScriptedDeliveries(
             {"fails@x": lambda: TemporaryFailure("busy"), "later@x": lambda: self._later("later")},
@@ -75,6 +76,7 @@ class Scripted:
                 "later@x": lambda: self._later(None),
                 "fails@x": lambda: self._later("fails later"),
             },
+            streams=streams,
         )
         reactor = FakeReactor()
         spool = fake_spool(reactor, threshold=150)
@@ -99,7 +101,16 @@ class Scripted:
             replies += client.read()
         assert client.is_closed
         client.lose()
-        return masked(replies), [message.read() for message in self.deliveries.messages]
+        return masked(replies), self._contents()
+
+    def _contents(self) -> list[bytes]:
+        """What was delivered: of messages that were lost while they were read there is an end, and no content."""
+        deliveries = self.deliveries
+        if not self.streams:
+            return [message.read() for message in deliveries.messages]
+        ends = [name for name, _ in deliveries.calls if name in ("deliver", "lost")]
+        is_lost = [after == "lost" for name, after in zip(ends, [*ends[1:], ""], strict=True) if name == "deliver"]
+        return [content for content, lost in zip(deliveries.contents, is_lost, strict=True) if not lost]
 
 
 def _run(segments: list[bytes], late: bool = False, **settings: Any) -> tuple[list[str], list[bytes]]:
@@ -138,6 +149,20 @@ def test_in_segments_of_one_size(size: int, late: bool) -> None:
     """Octet by octet too."""
     segments = [DIALOGUE[start : start + size] for start in range(0, len(DIALOGUE), size)]
     assert _run(segments, late) == _run([DIALOGUE])
+
+
+@pytest.mark.parametrize("policy", BareNewlines)
+def test_streamed_and_cut_in_two_at_every_place(policy: BareNewlines) -> None:
+    """RFC 2033 §4.2: the replies and the contents of a delivery that streams are those of one that does not."""
+    whole = _run([DIALOGUE], bare_newlines=policy)
+    assert _run([DIALOGUE], streams=True, bare_newlines=policy) == whole
+    step = 1 if policy is BareNewlines.KEEP else 13
+    for cut in range(1, len(DIALOGUE), step):
+        segments = [DIALOGUE[:cut], DIALOGUE[cut:]]
+        assert _run(segments, late=cut % 2 == 0, streams=True, bare_newlines=policy) == whole, cut
+    for size in (1, 2, 3, 7, 100):
+        segments = [DIALOGUE[start : start + size] for start in range(0, len(DIALOGUE), size)]
+        assert _run(segments, late=True, streams=True, bare_newlines=policy) == whole, size
 
 
 @pytest.mark.parametrize("policy", BareNewlines)

@@ -11,6 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from lmtp_twisted import BareNewlines, PermanentFailure
 from lmtp_twisted.errors import ContentLost, NotStored
+from lmtp_twisted.testing import RecordingObserver
 
 LOOP = b"Received: x\r\n" * 3 + b"\r\n"
 
@@ -161,6 +162,19 @@ def test_what_was_read_before_was_not_complete() -> None:
     (error,) = result_of(hand.read())
     assert str(error) == "451 4.3.0 connection lost"
     hand.outcome.errback(error)
+
+
+def test_observers_hear_of_a_content_that_was_lost_as_of_one_that_never_came() -> None:
+    """No reply was owed; of one that is refused each reply is told."""
+    observer = RecordingObserver()
+    client, _ = streaming(
+        lambda message: ["early"] * len(message.recipients), "a@x", "b@x", observers=[observer], size_limit=20
+    )
+    client.send(b"BDAT 3\r\nabcRSET\r\n")
+    client.say("MAIL FROM:<a@x>", "RCPT TO:<b@x>")
+    client.content("x" * 30 + "\r\n")
+    ended = [event.outcomes for event in observer.events if event.name == "transactionEnded"]
+    assert [[outcome.reply.code for outcome in outcomes] for outcomes in ended] == [[], [552]]
 
 
 # Clearing up

@@ -38,13 +38,15 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import globalLogPublisher
 from twisted.protocols import tls
 
-from lmtp_twisted import flow
+from lmtp_twisted import flow, streaming
 from lmtp_twisted.protocol import LMTPProtocol
 from lmtp_twisted.testing import FakePool, FakeReactor, fake_spool
 
 #: Octets of a line, of what is read ahead, and of output: few, so that sessions come to these limits. A line may be no
 #: longer than what is read ahead: a transport that is paused brings no end of it.
 LINE, AHEAD, BUFFER = 1000, 1200, 400
+#: What may wait to be read of a content that is streamed.
+UNREAD = 200
 #: Octets of the longest segment.
 SEGMENT = 500
 CERTIFICATE = certificate()
@@ -88,6 +90,7 @@ class WholeSession(RuleBasedStateMachine):
         self._patches = [
             mock.patch.object(tls, "_get_default_clock", return_value=self.reactor),
             mock.patch.object(flow, "AHEAD", AHEAD),
+            mock.patch.object(streaming, "UNREAD", UNREAD),
             mock.patch.object(LMTPProtocol, "MAX_LENGTH", LINE),
         ]
         for patch in self._patches:
@@ -243,14 +246,17 @@ class WholeSession(RuleBasedStateMachine):
         # All that was read before has been looked at.
         lines, self.client.replies = self.client.replies, []
         self._look_at_replies(lines)
-        contents = [message.read() for message in self.application.deliveries.messages]
-        assert contents == self.model.contents[: len(contents)]
+        self.application.look(self.model.contents)
         protocol = self.client.protocol
         # A segment may end a record of TLS that began in another one.
         assert len(protocol._input) - protocol._at <= AHEAD + 2 * SEGMENT
         # A segment is run to its end, whatever its replies come to; what has come ahead is run when it may be.
         most = BUFFER + (AHEAD + 2 * SEGMENT) * self.RATIO
         assert sum(map(len, protocol._output)) + self.client.transport.kept <= most
+        # What is not read yet of a content that is streamed.
+        stream = protocol._transaction and protocol._transaction.content
+        if isinstance(stream, streaming.Stream) and not stream.is_complete:
+            assert all(part.waiting <= UNREAD + AHEAD + 2 * SEGMENT for part in stream._parts)
 
     def _look_at_log(self) -> None:
         assert not self.errors.take()
@@ -280,8 +286,8 @@ class WholeSession(RuleBasedStateMachine):
         assert self.client.is_silent
         self._look()
         assert self.answered == len(self.model.expected)
-        contents = [message.read() for message in self.application.deliveries.messages]
-        assert contents == self.model.contents
+        self.application.look(self.model.contents)
+        assert len(self.application.contents) == len(self.model.contents)
         assert self.client.is_over == self.model.closed
         self._shake_hands()
         assert (self.client.protocol.session.tls is not None) == self.model.has_tls

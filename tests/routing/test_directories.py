@@ -211,6 +211,19 @@ async def test_a_database_that_has_gone_is_not_made_anew(pool: ThreadPool, datab
     assert await entry_of(directory, ALICE) is not None
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_query_that_waits_is_not_disturbed_by_the_end_of_the_server(pool: ThreadPool, database: Path) -> None:
+    """Closing its connection under it would be the end of the process, with SQLite at least."""
+    closing: list[Any] = []
+    directory = make_directory(f"sqlite:{database}", settings(pool, timeout=0.2, closing=closing))
+    with sqlite3.connect(database) as locking:
+        locking.execute("BEGIN EXCLUSIVE")
+        assert await entry_of(directory, ALICE) == (451, "4.3.0")
+        for shut_down in closing:
+            shut_down()
+    locking.close()
+
+
 # Other databases
 
 
