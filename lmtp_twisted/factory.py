@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.extensions.logins import Failures, naming
 from lmtp_twisted.extensions.peer import CAN_TELL, credentials_of, link_of, may_be_trusted
 from lmtp_twisted.extensions.sasl import mechanisms_for
+from lmtp_twisted.headcount import HeadCount
 from lmtp_twisted.limits import Limit
 from lmtp_twisted.offer import Offer, Offers
 from lmtp_twisted.outbox import Outbox
@@ -29,7 +29,6 @@ from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import default_pool
 from lmtp_twisted.transaction import Transaction
-from lmtp_twisted.trust import ip_of
 from lmtp_twisted.wire import replies
 from lmtp_twisted.wire.parameters import Body
 from lmtp_twisted.wire.replies import Reply
@@ -69,6 +68,8 @@ class LMTPFactory(ServerFactory):
     :param settings: limits, names and policies of the protocol.
     :param reactor: the clock, and where results from threads arrive; the global reactor by default.
     :param spool: where large messages lie while they are received; by default the system's temporary directory.
+    :param shared_count: counts the sessions of several factories, which share its limits; those of the settings are for
+        the sessions of this one.
     :raises TypeError: where none or more than one of the three is given.
     :raises ValueError: where the settings require AUTH, and there is no portal or it is disabled.
 
@@ -92,6 +93,7 @@ class LMTPFactory(ServerFactory):
         settings: Settings | None = None,
         reactor: Any = None,
         spool: Spool | None = None,
+        shared_count: HeadCount | None = None,
     ) -> None:
         if reactor is None:
             from twisted.internet import reactor
@@ -109,9 +111,8 @@ class LMTPFactory(ServerFactory):
         self.spool = spool or Spool(reactor, default_pool(reactor))
         self.outbox = Outbox(reactor)
         self.sessions: set[Connection] = set()
-        # Where they are counted: the sessions of each peer, and whose each session is.
-        self._peers: Counter[str] = Counter()
-        self._peer_of: dict[Connection, str] = {}
+        own_count = HeadCount(self.settings.max_sessions, self.settings.max_sessions_per_peer)
+        self._counts = (own_count,) if shared_count is None else (own_count, shared_count)
         self._drained: list[Deferred[None]] = []
         self._is_draining = False
         self._prepare()
@@ -229,13 +230,9 @@ class LMTPFactory(ServerFactory):
 
         :returns: the reply with which it is refused, or ``None``.
         """
-        session, settings, limit = protocol.session, self.settings, None
-        peer = str(ip_of(session.peer) or session.peer_name) if settings.max_sessions_per_peer else ""
-        if len(self.sessions) >= settings.max_sessions:
-            limit = Limit.SESSIONS
-        elif settings.max_sessions_per_peer and self._peers[peer] >= settings.max_sessions_per_peer:
-            limit = Limit.SESSIONS_OF_PEER
-        elif session.credentials is not None and not settings.lets_in(session.credentials):
+        session, settings = protocol.session, self.settings
+        limit = next(filter(None, (count.limit_for(session) for count in self._counts)), None)
+        if limit is None and session.credentials is not None and not settings.lets_in(session.credentials):
             limit = Limit.PEER_CREDENTIALS
             _log.warn(
                 "{id}: user {uid}, group {gid}, process {pid} may not connect",
@@ -251,10 +248,8 @@ class LMTPFactory(ServerFactory):
             self.limit_reached(session, limit)
             return limit.reply
         self.sessions.add(protocol)
-        if settings.max_sessions_per_peer:
-            # What the peer is called may change later.
-            self._peer_of[protocol] = peer
-            self._peers[peer] += 1
+        for count in self._counts:
+            count.add(protocol, session)
         return None
 
     def session_secured(self, session: SessionInfo) -> None:
@@ -272,11 +267,8 @@ class LMTPFactory(ServerFactory):
     def session_ended(self, protocol: Connection) -> None:
         """A connection is gone."""
         self.sessions.discard(protocol)
-        peer = self._peer_of.pop(protocol, None)
-        if peer is not None:
-            self._peers[peer] -= 1
-            if not self._peers[peer]:
-                del self._peers[peer]
+        for count in self._counts:
+            count.remove(protocol)
         self._tell("sessionEnded", protocol.session)
         if not self.sessions:
             waiting, self._drained = self._drained, []

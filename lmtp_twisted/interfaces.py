@@ -324,7 +324,8 @@ class IDeliveryBackendPlugin(IPlugin):
         """
         Called once, before the service starts and before the process becomes a daemon.
 
-        :param context: the surroundings: a :class:`~lmtp_twisted.backends.context.BackendContext`.
+        :param context: the surroundings: a :class:`~lmtp_twisted.backends.context.BackendContext`. Relative paths go
+            through its ``path``, and where ``is_trial`` holds nothing may be made that stays.
         :param argument: ``str``: what stands after the first colon, without the options.
         :param options: ``str`` values of the options that were given.
         :returns: an :class:`ILMTPDeliveryFactory`.

@@ -3,6 +3,7 @@ The parts of the reference that are made from the code itself, so that they cann
 
 - ``zope-interface:: module.IName``: an interface, with its methods and attributes;
 - ``daemon-options::``: the options of ``twistd lmtp``;
+- ``configuration-keys::``: the keys of its configuration file;
 - ``conformance-options::``: those of the conformance kit;
 - ``backend-types::``: the backends that ``--backend`` can name, and their options;
 - ``sequence-table::``: which command is accepted in which state;
@@ -96,6 +97,31 @@ class DaemonOptions(_Generated):
             takes = "=" if inspect.signature(method).parameters else ""
             rows.append([f"``--{name[4:].replace('_', '-')}{takes}``", " ".join((method.__doc__ or "").split())])
         return _list_table(["Option", "Meaning"], [[name, _escaped(text)] for name, text in sorted(rows)], "40 60")
+
+
+class ConfigurationKeys(_Generated):
+    """What is read and what is refused goes by the same table."""
+
+    modules = ("lmtp_twisted.daemon.values", "lmtp_twisted.daemon.options", "lmtp_twisted.daemon.configuration")
+
+    def source(self) -> list[str]:
+        from lmtp_twisted.daemon import Options
+        from lmtp_twisted.daemon.configuration import PLACES
+        from lmtp_twisted.daemon.values import OPTIONS
+
+        options = Options()
+        rows = []
+        for key, option in sorted(OPTIONS.items()):
+            default = options.defaults.get(key) if not option.kind.is_list else None
+            told = " ".join((options.docs[key] or "").split()).replace("; may be given again", "")
+            told += f" [default: {default}]" if default else ""
+            own = "one of three" if key in PLACES else "yes" if option.is_of_listener else "no"
+            rows.append([f"``{key}``", _escaped(option.kind.wanted), own, _escaped(told)])
+        rows += [
+            ["``[backends]``", "names, with a string or a table each", "no", "See above."],
+            ["``[listeners.NAME]``", "a table", "", "See above."],
+        ]
+        return _list_table(["Key", "Value", "Of a listener", "Meaning"], rows, "22 22 10 46")
 
 
 class ConformanceOptions(_Generated):
@@ -195,6 +221,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("autodoc-process-signature", _readable_signature)
     app.add_directive("zope-interface", ZopeInterface)
     app.add_directive("daemon-options", DaemonOptions)
+    app.add_directive("configuration-keys", ConfigurationKeys)
     app.add_directive("conformance-options", ConformanceOptions)
     app.add_directive("backend-types", BackendTypes)
     app.add_directive("sequence-table", SequenceTable)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import os
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import attrs
@@ -10,7 +13,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
-from lmtp_twisted.backends.description import Plugins, find_plugins, parse_description
+from lmtp_twisted.backends.description import BackendDescription, Plugins, find_plugins, parse_description
 from lmtp_twisted.interfaces import ILMTPDeliveryFactory
 
 _log = Logger(namespace="lmtp_twisted")
@@ -25,6 +28,9 @@ class BackendContext:
     :ivar pool: our thread pool; backends that wait for a disk do it there.
     :ivar hostname: our name.
     :ivar spool_directory: where large messages lie; ``None`` is the system's temporary directory.
+    :ivar directory: where relative paths in descriptions begin; ``None`` is the current directory.
+    :ivar is_trial: the backends are made to see whether they can be, and never used: nothing that stays may be made.
+    :ivar named: gives the backends that have a name.
     :ivar plugins: the known backends by their type; by default all that Twisted finds.
     """
 
@@ -32,6 +38,9 @@ class BackendContext:
     pool: ThreadPool
     hostname: str
     spool_directory: str | None = None
+    directory: str | None = None
+    is_trial: bool = False
+    named: Mapping[str, Callable[[], ILMTPDeliveryFactory]] = attrs.field(factory=dict, repr=False)
     plugins: Plugins = attrs.field(factory=find_plugins, repr=False)
     _shutdowns: list[Callable[[], Any]] = attrs.field(factory=list, init=False, repr=False)
 
@@ -39,11 +48,24 @@ class BackendContext:
         """
         Make a backend. Backends that hold others call this with the descriptions of theirs.
 
-        :param description: ``TYPE:ARGUMENT[,key=value…]``.
+        :param description: ``TYPE:ARGUMENT[,key=value…]``, or a name.
         :returns: an :class:`~lmtp_twisted.interfaces.ILMTPDeliveryFactory`.
         :raises ValueError: with one line that says what is wrong.
         """
-        parsed = parse_description(description, self.plugins)
+        if description in self.named:
+            return self.named[description]()
+        if self.named and description and ":" not in description and description not in self.plugins:
+            similar = get_close_matches(description, self.named, 1)
+            hint = f"did you mean {similar[0]}?" if similar else f"the names are {', '.join(self.named)}"
+            raise ValueError(f"no backend is called {description!r}, {hint}")
+        return self.make(parse_description(description, self.plugins))
+
+    def make(self, parsed: BackendDescription) -> ILMTPDeliveryFactory:
+        """
+        Make a backend of what a description says.
+
+        :raises ValueError: with one line that says what is wrong.
+        """
         kind = parsed.plugin.backendType
         try:
             backend: ILMTPDeliveryFactory = parsed.plugin.fromDescription(self, parsed.argument, **parsed.options)
@@ -52,6 +74,16 @@ class BackendContext:
         if not callable(getattr(backend, "getDelivery", None)):
             raise ValueError(f"{kind}: its plugin made {backend!r}, which gives no deliveries")
         return backend
+
+    def below(self, directory: str | None) -> BackendContext:
+        """The same server, with relative paths that begin elsewhere."""
+        other = copy.copy(self)
+        other.directory = directory
+        return other
+
+    def path(self, path: str) -> str:
+        """A path as a description has it, absolute where :attr:`directory` is; one that is empty stays so."""
+        return os.path.join(self.directory, os.path.expanduser(path)) if self.directory is not None and path else path
 
     def add_shutdown(self, function: Callable[[], Any]) -> None:
         """

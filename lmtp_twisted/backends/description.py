@@ -112,6 +112,8 @@ def without_passwords(description: str) -> str:
 def _unknown(description: str, kind: str, plugins: Plugins) -> str:
     description = without_passwords(description)
     known = ", ".join(sorted(plugins)) or "none at all"
+    # What follows may hold a password.
+    shown = f"{kind}:" if ":" in description else description
     similar = get_close_matches(kind.lower(), plugins, 1)
     if "maildir" in plugins and kind.startswith(("/", ".", "~")):
         hint = f", did you mean maildir:{description}?"
@@ -119,7 +121,7 @@ def _unknown(description: str, kind: str, plugins: Plugins) -> str:
         hint = f", did you mean {similar[0]}:{_argument_of(plugins[similar[0]])}?"
     else:
         hint = ""
-    return f"{description!r} names no known backend{hint} (TYPE:ARGUMENT; the types are {known})"
+    return f"{shown!r} names no known backend{hint} (TYPE:ARGUMENT; the types are {known})"
 
 
 def _argument_of(plugin: Any) -> str:

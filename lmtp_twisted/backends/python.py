@@ -32,7 +32,7 @@ from lmtp_twisted.session import SessionInfo
 def from_description(context: BackendContext, argument: str, *, threads: str = "no") -> ILMTPDeliveryFactory:
     """``python:PACKAGE.MODULE:ATTRIBUTE``"""
     in_threads = choose("threads", threads, YES_OR_NO)
-    target = _import(argument)
+    target = _import(argument, context.directory or os.getcwd())
     if isinstance(target, type):
         target = _OneForEach(target) if _makes_deliveries(target) else target()
     if _is_function(target):
@@ -48,13 +48,12 @@ def from_description(context: BackendContext, argument: str, *, threads: str = "
         raise ValueError(f"{argument} is neither a function nor a delivery factory: {error}") from error
 
 
-def _import(argument: str) -> Any:
+def _import(argument: str, directory: str) -> Any:
     module_name, _, path = argument.partition(":")
     if not (module_name and path):
         raise ValueError(f"it needs package.module:attribute, not {argument!r}")
     # Last, unlike ``python -m``: a stray file must not take the place of an installed module. And as an absolute path,
     # since a daemon changes its directory.
-    directory = os.getcwd()
     if directory not in sys.path:
         sys.path.append(directory)
     try:

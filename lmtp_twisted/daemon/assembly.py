@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from twisted.cred.portal import Portal
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from twisted.python.util import runAsEffectiveUser
@@ -24,23 +24,19 @@ from twisted.python.util import runAsEffectiveUser
 from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.description import without_passwords
 from lmtp_twisted.backends.maildir.directories import MOST_OPEN
-from lmtp_twisted.daemon.addressing import destination
-from lmtp_twisted.daemon.certificate import CertificateFiles, ClientCAError, ReloadedCertificate
-from lmtp_twisted.daemon.checkers import portal_of
+from lmtp_twisted.daemon.destinations import DEFAULT_BACKEND, Destinations
 from lmtp_twisted.daemon.journal import Journal
-from lmtp_twisted.daemon.listening import (
-    ListenDescription,
-    TLSEndpoint,
-    make_endpoint,
-    read_description,
-    try_to_listen,
-)
+from lmtp_twisted.daemon.lines import one_line
+from lmtp_twisted.daemon.listening import may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
-from lmtp_twisted.daemon.options import DEFAULT_BACKEND, DEFAULT_PORT, Options, fatal, installed_version
+from lmtp_twisted.daemon.options import Options, installed_version
+from lmtp_twisted.daemon.said import Fault, Faults, Said, plain_line
+from lmtp_twisted.daemon.servers import AsLater, Certificates, Server, endpoints_of, portal_for, servers_of, try_places
 from lmtp_twisted.daemon.service import LMTPService
 from lmtp_twisted.daemon.writer import LineWriter
 from lmtp_twisted.extensions.proxy import MOST_WAITING
 from lmtp_twisted.factory import LMTPFactory
+from lmtp_twisted.headcount import HeadCount
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import THREADS
@@ -49,8 +45,6 @@ T = TypeVar("T")
 
 _log = Logger(namespace="lmtp_twisted")
 
-# Endpoints that are no Unix sockets; what another package's are nobody knows.
-_OF_TCP = frozenset({"tcp", "tcp6", "ssl", "tls"})
 _STDOUT = 1
 # A session is a connection, and perhaps a file that holds its message.
 _OPEN_A_SESSION = 2
@@ -64,56 +58,116 @@ def assemble(options: Options) -> LMTPService:
     """
     :param options: the parsed command line.
     :returns: the server, not started.
-    :raises SystemExit: where it could not start as it was told; see :func:`~lmtp_twisted.daemon.options.fatal`.
+    :raises SystemExit: where it could not start as it was told, with a line for each fault that was found.
     """
+    service, _ = _assembled(options, is_trial=False)
+    return service
+
+
+def check(options: Options) -> NoReturn:
+    """
+    See whether :func:`assemble` would do, and leave everything as it is. What is in use may be so by the server that
+    is to start anew, so it is said, but is no fault.
+
+    :param options: the parsed command line.
+    :raises SystemExit: always: with status 0, or with a line for each fault.
+    """
+    # Modules of the operator's are imported.
+    sys.dont_write_bytecode = True
+    _, in_use = _assembled(options, is_trial=True)
+    for line in in_use:
+        print(plain_line(line) if line.startswith("--") else one_line(line))
+    print("twistd lmtp: the server can start")
+    raise SystemExit(0)
+
+
+def _assembled(options: Options, *, is_trial: bool) -> tuple[LMTPService, list[str]]:
     # Not earlier: twistd's --reactor has been heeded by now.
     from twisted.internet import reactor
 
+    faults = Faults()
     try:
-        return _assemble(options, reactor)
-    except ValueError as error:
-        raise fatal(error)
+        with faults.caught():
+            return _assemble(options, reactor, faults, is_trial)
+        faults.end()
+    except Faults:
+        raise SystemExit("\n".join(faults.lines))
+    raise AssertionError("either made or refused")
 
 
-def _assemble(options: Options, reactor: Any) -> LMTPService:
-    settings = _settings(options)
+def _assemble(options: Options, reactor: Any, faults: Faults, is_trial: bool) -> tuple[LMTPService, list[str]]:
+    said = options.said
+    settings = _settings(said)
     _allow_open_files(settings, _most_waiting(options))
-    log = _open_log(options)
+    log = _open_log(options, is_trial)
     _enter_directory(options.parent)
-    certificate = _certificate(options)
-    endpoints = _endpoints(options, reactor, certificate)
+    servers = servers_of(said, options.listeners, faults)
+    in_use = try_places(servers, faults, is_trial=is_trial)
     # Its threads start with the service: none survives the fork of a daemon.
     pool = ThreadPool(minthreads=0, maxthreads=THREADS, name="lmtp")
     # The service waits for them as long as it says; what hangs then must not keep the process.
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes threads all the same
-    directory = _as_later(options.parent, lambda: _spool_directory(options["spool"]))
-    context = BackendContext(reactor=reactor, pool=pool, hostname=settings.hostname, spool_directory=directory)
-    backend = _as_later(options.parent, lambda: destination(options, context, DEFAULT_BACKEND))
-    factory = LMTPFactory(
-        backend=backend,
-        settings=settings,
-        tls=certificate,
-        portal=_portal(options, backend),
-        observers=[Journal(log)] if log.has("info") else [],
-        reactor=reactor,
-        spool=Spool(reactor, pool, directory),
+    as_later = partial(_as_later, options.parent)
+    directory = None
+    with faults.caught():
+        directory = as_later(lambda: _spool_directory(said))
+    context = BackendContext(
+        reactor=reactor, pool=pool, hostname=settings.hostname, spool_directory=directory, is_trial=is_trial
     )
-    return LMTPService(
+    named = {} if options.configuration is None else options.configuration.backends
+    destinations = as_later(lambda: Destinations(context, named, faults))
+    certificates = Certificates()
+    shared = {
+        "observers": [Journal(log)] if log.has("info") else [],
+        "reactor": reactor,
+        "spool": Spool(reactor, pool, directory),
+        "shared_count": HeadCount(settings.max_sessions, settings.max_sessions_per_peer),
+    }
+    made = []
+    for server in servers:
+        with faults.caught(server.listener):
+            made += _serve(server, reactor, destinations, certificates, as_later, shared, faults)
+    faults.end()
+    service = LMTPService(
         reactor=reactor,
-        factory=factory,
-        endpoints=endpoints,
+        servers=made,
         pool=pool,
         context=context,
         log=log,
-        certificate=certificate,
-        drain_timeout=options["drain-timeout"],
+        certificates=certificates.all,
+        drain_timeout=said["drain-timeout"],
         facts=_facts(options, settings),
     )
+    return service, in_use
 
 
-def _settings(options: Options) -> Settings:
+def _serve(
+    server: Server,
+    reactor: Any,
+    destinations: Destinations,
+    certificates: Certificates,
+    as_later: AsLater,
+    shared: Mapping[str, Any],
+    faults: Faults,
+) -> list[tuple[LMTPFactory, list[Any]]]:
+    """None where something is wrong already: what it would be made of may be missing."""
+    said, settings = server.said, server.said.settings()
+    tls, backend, portal = None, None, None
+    with faults.caught(server.listener):
+        tls = certificates.of(said)
+    endpoints = endpoints_of(server, reactor, tls, faults)
+    with faults.caught(server.listener):
+        backend = as_later(lambda: destinations.of(said))
+    with faults.caught(server.listener):
+        portal = portal_for(said, settings, backend, as_later)
+    if faults.lines:
+        return []
+    return [(LMTPFactory(backend=backend, settings=settings, tls=tls, portal=portal, **shared), endpoints)]
+
+
+def _settings(said: Said) -> Settings:
     try:
-        return Settings(**options.chosen_settings)
+        return said.settings()
     except ValueError as error:
         # Each option was accepted by itself; what is left is the name of this machine.
         raise ValueError(f"the name of this machine will not do: give --hostname ({error})")
@@ -122,6 +176,7 @@ def _settings(options: Options) -> Settings:
 def _most_waiting(options: Options) -> int:
     """How many connections may wait for their PROXY header: they are not sessions yet."""
     places: list[str] = [text for option in ("listen", "listen-tls") for text in options[option]]
+    places += [text for said in options.listeners.values() for text in (said["listen"], said["listen-tls"]) if text]
     return MOST_WAITING * sum(text.lower().startswith("haproxy:") for text in places)
 
 
@@ -145,7 +200,7 @@ def _allow_open_files(settings: Settings, most_waiting: int) -> None:
         )
 
 
-def _open_log(options: Options) -> Log:
+def _open_log(options: Options, is_trial: bool) -> Log:
     """Ours, unless twistd was told to use another kind; where it goes is for twistd's options to say."""
     level, parent = options["log-level"], options.parent
     if parent is None or "logfile" not in parent or parent.get("logger") or parent.get("syslog"):
@@ -156,6 +211,11 @@ def _open_log(options: Options) -> Log:
     if path == "-" or not (path or is_daemon):
         return WrittenLog(level, LineWriter(descriptor=_STDOUT))
     path = path or "twistd.log"
+    if is_trial:
+        there = path if os.path.lexists(path) else os.path.dirname(os.path.abspath(path))
+        if os.path.isdir(path) or not may_change(there):
+            raise ValueError(f"--logfile {path}: cannot write to it")
+        return Log(level)
     try:
         return WrittenLog(level, LineWriter(path))
     except OSError as error:
@@ -189,100 +249,37 @@ def _as_later(parent: Any, look: Callable[[], T]) -> T:
     return result
 
 
-def _certificate(options: Options) -> ReloadedCertificate | None:
-    path = options["tls-certificate"]
-    if path is None:
-        for option in ("tls-key", "tls-client-ca", "tls-require-client", "listen-tls"):
-            if options[option]:
-                raise ValueError(f"--{option} needs --tls-certificate")
-        return None
-    if options["tls-require-client"] and options["tls-client-ca"] is None:
-        raise ValueError("--tls-require-client needs --tls-client-ca")
-    files = [
-        None if options[option] is None else os.path.abspath(options[option])
-        for option in ("tls-certificate", "tls-key", "tls-client-ca")
-    ]
-    certificate, key, client_ca = files
-    assert certificate is not None
-    try:
-        return ReloadedCertificate(
-            CertificateFiles(certificate, key or certificate, client_ca, bool(options["tls-require-client"]))
-        )
-    except ClientCAError as error:
-        raise ValueError(f"--tls-client-ca: {error}")
-    except ValueError as error:
-        raise ValueError(f"--tls-certificate: {error}")
-
-
-def _portal(options: Options, backend: Any) -> Portal | None:
-    if options["auth"]:
-        kinds = {description.partition(":")[0] for description in options["auth"]}
-        if "certificate" in kinds and options["tls-client-ca"] is None:
-            raise ValueError("--auth certificate needs --tls-client-ca")
-        if "AUTH" in options.chosen_settings["disabled"]:
-            raise ValueError("--auth and --disable AUTH: one of them only")
-        return _as_later(options.parent, lambda: portal_of(options["auth"], backend))
-    for option in ("auth-required", "auth-insecure"):
-        if options[option]:
-            raise ValueError(f"--{option} needs --auth")
-    return None
-
-
-def _endpoints(options: Options, reactor: Any, tls: Any) -> list[Any]:
-    wanted: list[tuple[str, ListenDescription, bool]] = []
-    number = options["port"]
-    if number is None and not options["listen"] and not options["listen-tls"]:
-        number = DEFAULT_PORT
-    if number is not None:
-        wanted.append((f"--port {number}", read_description(f"tcp:{number}:interface=127.0.0.1"), False))
-    endpoints = []
-    named = [option for option in ("allow-uid", "allow-gid") if options[option]]
-    with ExitStack() as tried:
-        for option in ("listen", "listen-tls"):
-            for text in options[option]:
-                try:
-                    wanted.append((f"--{option} {text}", read_description(text), option == "listen-tls"))
-                except ValueError as error:
-                    raise ValueError(f"--{option} {text}: {error}")
-        if named and all(description.kind in _OF_TCP for _, description, _ in wanted):
-            raise ValueError(f"--{named[0]} is for Unix sockets, and there is none to listen on")
-        for option, description, is_tls in wanted:
-            try:
-                endpoint = make_endpoint(reactor, description)
-                endpoints.append(TLSEndpoint(endpoint, tls) if is_tls else endpoint)
-                try_to_listen(description, tried)
-            except OSError as error:
-                raise ValueError(f"{option}: {error.strerror or error}")
-            except ValueError as error:
-                raise ValueError(f"{option}: {error}")
-    return endpoints
-
-
-def _spool_directory(given: str | None) -> str:
+def _spool_directory(said: Said) -> str:
+    given: str | None = said["spool"]
     if given is None:
         given = os.environ.get("TMPDIR") or (_ON_DISK if os.path.isdir(_ON_DISK) else tempfile.gettempdir())
     if not given:
-        raise ValueError("--spool: a directory is needed")
+        raise said.fault("spool", ": a directory is needed")
     directory = os.path.abspath(given)
     try:
         with tempfile.TemporaryFile(dir=directory):
             return directory
     except OSError as error:
-        raise ValueError(f"--spool {directory}: {error.strerror}")
+        raise Fault(said.place("spool").saying(directory), f": {error.strerror}")
 
 
 def _facts(options: Options, settings: Settings) -> list[str]:
-    """What the log says of how the server was started."""
-    backend = options["backend"]
-    if backend is None:
-        where = f"backend {DEFAULT_BACKEND} (the default) in {os.getcwd()}"
-    else:
-        where = f"backend {without_passwords(backend)}"
-    facts = [f"lmtp-twisted {installed_version()} as {settings.hostname}", where]
-    facts += [f"route {pattern}={without_passwords(text)}" for pattern, text in options["route"]]
-    if options["aliases"] is not None:
-        facts.append(f"aliases {options['aliases']}")
-    if options["directory"] is not None:
+    """What the log says of how the server was started; of what a file says it has the numbers only."""
+    said, configuration = options.said, options.configuration
+    facts = [f"lmtp-twisted {installed_version()} as {settings.hostname}"]
+    if configuration is not None:
+        path = os.path.abspath(configuration.path)
+        counts = (("listeners", options.listeners), ("backends", configuration.backends), ("routes", said["route"]))
+        facts.append(f"configuration {path} ({', '.join(f'{name}: {len(table)}' for name, table in counts)})")
+    if said["backend"] is None:
+        facts.append(f"backend {DEFAULT_BACKEND} (the default) in {os.getcwd()}")
+    elif not said.place("backend").line:
+        facts.append(f"backend {without_passwords(said['backend'])}")
+    if not said.place("route").line:
+        facts += [f"route {pattern}={without_passwords(text)}" for pattern, text in said["route"]]
+    if said["aliases"] is not None and not said.place("aliases").line:
+        facts.append(f"aliases {said['aliases']}")
+    if said["directory"] is not None and not said.place("directory").line:
         # What follows the type may be more than a log should have.
-        facts.append(f"directory {options['directory'].partition(':')[0]}")
+        facts.append(f"directory {said['directory'].partition(':')[0]}")
     return facts

@@ -28,8 +28,12 @@ from twisted.cred.portal import IRealm, Portal
 from twisted.cred.strcred import InvalidAuthType, makeChecker
 from zope.interface import implementer
 
+from lmtp_twisted.daemon.said import Fault, Place
 from lmtp_twisted.extensions.sasl import INTERFACES
 from lmtp_twisted.interfaces import IBearerToken, IClientCertificate, ILMTPDeliveryFactory
+
+# Checkers whose argument is the name of a file.
+_OF_FILES = frozenset({"file", "tokens", "certificate"})
 
 
 @implementer(IRealm)
@@ -50,26 +54,38 @@ class BackendRealm:
         return ILMTPDeliveryFactory, self._backend, lambda: None
 
 
-def portal_of(descriptions: Sequence[str], backend: Any) -> Portal:
+def portal_of(descriptions: Sequence[str], places: Sequence[Place], backend: Any) -> Portal:
     """
     :param descriptions: of checkers, as ``--auth`` takes them; a password may stand in one.
+    :param places: where each was said.
     :param backend: what clients get.
     :raises ValueError: where one of them will not do, in one line that shows its type only.
     """
     portal = Portal(BackendRealm(backend))
-    for description in descriptions:
+    for description, place in zip(descriptions, places, strict=True):
         kind, _, argument = description.partition(":")
+        place = place.saying(kind)
         try:
             checker: Any = _checker(kind, argument)
         except ValueError as error:
-            raise ValueError(f"--auth {kind}: {error}")
+            raise Fault(place, f": {error}")
         usable = [interface for interface in checker.credentialInterfaces if interface in INTERFACES]
         if not usable:
-            raise ValueError(f"--auth {kind}: no mechanism of AUTH gives what it checks")
+            raise Fault(place, ": no mechanism of AUTH gives what it checks")
         if any(interface in portal.checkers for interface in usable):
-            raise ValueError(f"--auth {kind}: another --auth checks the same already")
+            raise Fault(place, f": another {place.calls('auth')} checks the same already")
         portal.registerChecker(checker, *usable)
     return portal
+
+
+def below_directory(description: str, directory: str) -> str:
+    """
+    :param description: of a checker.
+    :param directory: where a relative path in it begins.
+    :returns: the description with an absolute path, where its type is known to have one.
+    """
+    kind, _, argument = description.partition(":")
+    return f"{kind}:{os.path.join(directory, argument)}" if kind in _OF_FILES and argument else description
 
 
 def _checker(kind: str, argument: str) -> Any:

@@ -9,6 +9,7 @@ more than a moment's connections, and ``haproxy:`` before another description is
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -24,7 +25,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.lockfile import FilesystemLock
 from zope.interface import implementer
 
-from lmtp_twisted.daemon.options import port
+from lmtp_twisted.daemon.values import port
 from lmtp_twisted.extensions.proxy import ProxyEndpoint
 
 # The order of the positional arguments of Twisted's own endpoint types.
@@ -43,6 +44,9 @@ _DEFAULTS = {
     "unix": {"mode": "660", "backlog": "1024"},
 }
 _EXAMPLES = {"unix": "/run/lmtp.sock", "tls": "/etc/lmtp/certificates:2524"}
+# The arguments that are paths.
+_PATHS = frozenset({("unix", "address"), ("tls", "path"), ("ssl", "privateKey"), ("ssl", "certKey")})
+_SPECIAL = re.compile(r"[\\:=]")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _KEYWORD = re.compile(r"((?:[^\\=]|\\.)*)=(.*)", re.DOTALL)
 
@@ -116,6 +120,25 @@ def _plain(field: str) -> str:
     return _ESCAPED.sub(r"\1", field)
 
 
+def below_directory(text: str, directory: str) -> str:
+    """
+    :param text: a description of an endpoint.
+    :param directory: where relative paths in it begin.
+    :returns: the description with absolute paths, as far as its type is known to have some.
+    """
+    kind, *fields = _fields(text)
+    if kind.lower() == "haproxy":
+        return f"{kind}:{below_directory(text[len(kind) + 1 :], directory)}"
+    names = iter(_POSITIONS.get(kind.lower(), ()))
+    for index, field in enumerate(fields):
+        match = _KEYWORD.fullmatch(field)
+        name, value = (match[1], match[2]) if match else (next(names, ""), field)
+        if (kind.lower(), name) in _PATHS and value:
+            path = _SPECIAL.sub(r"\\\g<0>", os.path.join(directory, _plain(value)))
+            fields[index] = f"{name}={path}" if match else path
+    return ":".join((kind, *fields))
+
+
 def make_endpoint(reactor: Any, description: ListenDescription) -> Any:
     """
     :returns: an :class:`~twisted.internet.interfaces.IStreamServerEndpoint`.
@@ -153,18 +176,19 @@ class TLSEndpoint:
         return listening
 
 
-def try_to_listen(description: ListenDescription, tried: ExitStack) -> None:
+def try_to_listen(description: ListenDescription, tried: ExitStack, *, leaves_no_trace: bool = False) -> None:
     """
     Listen for a moment, as Twisted will. Types that are not Twisted's own are not tried.
 
     :param tried: ends the moment, so that what is tried next meets what was tried before.
+    :param leaves_no_trace: a socket that nobody listens on any more is left where it is, and no lock is taken.
     :raises OSError: where it cannot be done.
     """
     values = description.values
     if description.kind == "tls" and not any(name.endswith(".pem") for name in os.listdir(values["path"])):
         raise FileNotFoundError(f"there is no certificate in {values['path']}: files of PEM end in .pem")
     if description.kind == "unix":
-        _try_unix(values["address"], tried)
+        _try_unix(values["address"], tried, leaves_no_trace)
     elif "port" in values:
         _try_tcp(values.get("interface", ""), int(values["port"]), description.kind == "tcp6", tried)
 
@@ -180,14 +204,15 @@ def _try_tcp(interface: str, number: int, is_ipv6: bool, tried: ExitStack) -> No
     listener.listen(1)
 
 
-def _try_unix(path: str, tried: ExitStack) -> None:
+def _try_unix(path: str, tried: ExitStack, leaves_no_trace: bool) -> None:
     """
     A socket that nobody listens on any more is removed, whoever left it; Twisted does so only with its own lock file.
     """
-    lock = FilesystemLock(f"{path}.lock")
-    if not lock.lock():
-        raise OSError(f"in use by process {os.readlink(f'{path}.lock')}")
-    tried.callback(lock.unlock)
+    if not leaves_no_trace:
+        lock = FilesystemLock(f"{path}.lock")
+        if not lock.lock():
+            raise OSError(errno.EADDRINUSE, f"in use by process {os.readlink(f'{path}.lock')}")
+        tried.callback(lock.unlock)
     if os.path.lexists(path):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise FileExistsError(f"there is a file {path} that is not a socket")
@@ -196,9 +221,19 @@ def _try_unix(path: str, tried: ExitStack) -> None:
             client.setblocking(False)
             with suppress(BlockingIOError):
                 client.connect(path)
-            raise OSError("another server listens there")
+            raise OSError(errno.EADDRINUSE, "another server listens there")
+        if leaves_no_trace:
+            if not may_change(os.path.dirname(os.path.abspath(path))):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return
         os.unlink(path)
     listener = tried.enter_context(socket.socket(socket.AF_UNIX))
     listener.bind(path)
     tried.callback(os.unlink, path)
     listener.listen(1)
+
+
+def may_change(path: str) -> bool:
+    """Whether we may make and remove what is in a directory, or write to a file, as the user that acts."""
+    mode = os.W_OK | (os.X_OK if os.path.isdir(path) else 0)
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)

@@ -1,16 +1,9 @@
-"""
-The command line of ``twistd lmtp``: which options there are, and what their values mean.
-
-Whether a directory can be written or a port is free is not asked here, but when the server is made.
-"""
+"""The command line of ``twistd lmtp``: which options there are, and what a configuration file adds to them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from grp import getgrnam
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pwd import getpwnam
 from typing import Any
 
 from twisted.cred.strcred import AuthOptionMixin
@@ -18,19 +11,12 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from lmtp_twisted.backends.description import find_plugins, help_text
-from lmtp_twisted.daemon import quantities
-from lmtp_twisted.daemon.lines import one_line
+from lmtp_twisted.daemon.configuration import PLACES, Configuration, read_configuration
+from lmtp_twisted.daemon.destinations import DEFAULT_BACKEND
+from lmtp_twisted.daemon.said import Faults, Said, on_command_line, plain_line
+from lmtp_twisted.daemon.servers import DEFAULT_PORT
+from lmtp_twisted.daemon.values import OPTIONS, split_route
 from lmtp_twisted.extensions.sasl import INTERFACES
-from lmtp_twisted.settings import Settings
-from lmtp_twisted.wire.addresses import check_separator
-from lmtp_twisted.wire.content import BareNewlines
-
-#: Where mail goes where nobody said where.
-DEFAULT_BACKEND = "maildir:mail"
-#: The port of 127.0.0.1 where nobody said which.
-DEFAULT_PORT = 2524
-
-_LEVELS = ("debug", "info", "warn", "error")
 
 
 def installed_version() -> str:
@@ -48,121 +34,16 @@ def fatal(message: object) -> SystemExit:
     :param message: what is wrong.
     :returns: an exception that becomes one line on standard error and exit status 1.
     """
-    return SystemExit(f"twistd lmtp: {one_line(str(message))}")
-
-
-def port(text: str) -> int:
-    """
-    :param text: a number of a TCP port; 0 is any that is free.
-    :raises ValueError: where it is not, or is 25 (RFC 2033 §5).
-    """
-    number = quantities.count(text)
-    if number > 65535:
-        raise ValueError(f"{text!r} is not a port from 0 to 65535")
-    if number == 25:
-        raise ValueError("port 25 is SMTP's, and LMTP must not be spoken there (RFC 2033 section 5)")
-    return number
-
-
-def _level(text: str) -> str:
-    if text not in _LEVELS:
-        raise ValueError(f"{text!r} is not one of {', '.join(_LEVELS)}")
-    return text
-
-
-def _bare_newlines(text: str) -> BareNewlines:
-    try:
-        return BareNewlines(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not one of {', '.join(policy.value for policy in BareNewlines)}")
-
-
-def _subaddress(text: str) -> str:
-    if text not in ("keep", "drop"):
-        raise ValueError(f"{text!r} is neither keep nor drop")
-    return text
-
-
-def _separator(text: str) -> str:
-    check_separator(text)
-    return text
-
-
-def _hostname(text: str) -> str:
-    if not text:
-        raise ValueError("a name is needed")
-    return text
-
-
-def _uids(names: list[str]) -> frozenset[int]:
-    return frozenset(_number_of(name, "user", lambda user: getpwnam(user).pw_uid) for name in names)
-
-
-def _gids(names: list[str]) -> frozenset[int]:
-    return frozenset(_number_of(name, "group", lambda group: getgrnam(group).gr_gid) for name in names)
-
-
-def _number_of(name: str, kind: str, look: Callable[[str], int]) -> int:
-    if name.isascii() and name.isdigit():
-        return int(name)
-    try:
-        return look(name)
-    except KeyError:
-        raise ValueError(f"there is no {kind} {name!r}")
-
-
-# The options that are fields of Settings, and how their text is read.
-_SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "hostname": ("hostname", _hostname),
-    "banner": ("banner", str),
-    "size-limit": ("size_limit", quantities.octets),
-    "max-recipients": ("max_recipients", quantities.count),
-    "max-sessions": ("max_sessions", quantities.count),
-    "max-sessions-per-peer": ("max_sessions_per_peer", quantities.count),
-    "max-commands": ("max_commands", quantities.count),
-    "max-bad-commands": ("max_bad_commands", quantities.count),
-    "max-unauthenticated-commands": ("max_unauthenticated_commands", quantities.count),
-    "max-auth-failures": ("max_auth_failures", quantities.count),
-    "session-timeout": ("session_timeout", quantities.seconds),
-    "auth-required": ("auth_required", bool),
-    "auth-insecure": ("auth_insecure", bool),
-    "trust": ("trusted", list),
-    "allow-uid": ("allowed_uids", _uids),
-    "allow-gid": ("allowed_gids", _gids),
-    "idle-timeout": ("idle_timeout", quantities.seconds),
-    "delivery-timeout": ("delivery_timeout", quantities.seconds),
-    "bare-newlines": ("bare_newlines", _bare_newlines),
-    "greeting-delay": ("greeting_delay", quantities.seconds),
-    "lenient": ("lenient_newlines", bool),
-    "disable": ("disabled", frozenset),
-    "enable": ("enabled", frozenset),
-}
-# Those that are not.
-_VALUES: dict[str, Callable[[str], Any]] = {
-    "port": port,
-    "drain-timeout": quantities.seconds,
-    "log-level": _level,
-    "subaddress": _subaddress,
-    "separator": _separator,
-    "directory-max-age": quantities.seconds,
-    "directory-timeout": quantities.seconds,
-}
-
-
-def _accepted_by_settings(field: str, value: Any) -> Any:
-    try:
-        Settings(**{"hostname": "localhost", field: value})
-    except ValueError as error:
-        # Settings says "field: what is wrong"; the operator knows the option by another name.
-        raise ValueError(str(error).partition(": ")[2])
-    return value
+    return SystemExit(plain_line(message))
 
 
 class Options(UsageOptions, AuthOptionMixin):
     """
     The parsed command line: a dictionary by the options' names, their values read.
 
-    :ivar chosen_settings: what was said of :class:`~lmtp_twisted.settings.Settings`.
+    :ivar said: the same with the places where they stand: the command line above the file above the defaults.
+    :ivar configuration: the file, if there is one.
+    :ivar listeners: those of the file, by their names, unless the command line says where to listen.
     """
 
     longdesc = (
@@ -175,6 +56,7 @@ class Options(UsageOptions, AuthOptionMixin):
         ["auth-insecure", None, "Offer mechanisms that show the password on loopback without TLS."],
         ["lenient", None, "Take command lines that end in a bare LF."],
         ["tls-require-client", None, "Refuse TLS clients without a certificate of --tls-client-ca."],
+        ["check", None, "See whether the server could start, and exit."],
     ]
     optParameters = [  # noqa: RUF012  # as usage.Options has it
         [
@@ -183,6 +65,7 @@ class Options(UsageOptions, AuthOptionMixin):
             None,
             f"TCP port on 127.0.0.1, 0 for any free one. [default: {DEFAULT_PORT}, or none with --listen]",
         ],
+        ["config", None, None, "File of TOML with these options, and more; the command line wins."],
         ["backend", None, None, f"Where mail goes, see --help-backends. [default: {DEFAULT_BACKEND}]"],
         ["aliases", None, None, "File of aliases, as alias: target, target; read anew when it changes."],
         ["subaddress", None, "keep", "The detail of user+detail, for the backend: keep or drop."],
@@ -218,18 +101,12 @@ class Options(UsageOptions, AuthOptionMixin):
 
     def __init__(self) -> None:
         super().__init__()
-        self.chosen_settings: dict[str, Any] = {}
-        self["listen"] = []
-        self["listen-tls"] = []
-        self["route"] = []
-        self["directory-for"] = []
-        self["directory-backend"] = {}
-        self["disable"] = []
-        self["enable"] = []
-        self["auth"] = []
-        self["trust"] = []
-        self["allow-uid"] = []
-        self["allow-gid"] = []
+        self.said = Said({}, on_command_line)
+        self.configuration: Configuration | None = None
+        self.listeners: Mapping[str, Said] = {}
+        for key, option in OPTIONS.items():
+            # What is still so in the end was not given.
+            self[key] = option.kind.nothing()
 
     def opt_listen(self, endpoint: str) -> None:
         """Listen there, such as unix:/run/lmtp.sock or tcp:2524:interface=192.0.2.1; may be given again."""
@@ -241,11 +118,10 @@ class Options(UsageOptions, AuthOptionMixin):
 
     def opt_route(self, route: str) -> None:
         """PATTERN=BACKEND: where mail for these recipients goes, as *.example.org=null:; the first match decides."""
-        # A regular expression may hold one; it ends with its second slash.
-        pattern, equals, backend = route.partition("/=" if route.startswith("/") else "=")
-        if not equals:
-            raise UsageError(f"--route {route!r} is not PATTERN=BACKEND")
-        self["route"].append((pattern + equals[:-1], backend))
+        try:
+            self["route"].append(split_route(route))
+        except ValueError as error:
+            raise UsageError(f"--route {route!r} is {error}")
 
     def opt_directory_for(self, pattern: str) -> None:
         """Recipients that the directory knows, as --route has them; others are not looked up; may be given again."""
@@ -301,14 +177,21 @@ class Options(UsageOptions, AuthOptionMixin):
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
-        Read the command line.
+        Read the command line, and the file that it names.
 
-        :raises SystemExit: where it is wrong, with one line for standard error; or after ``--help`` and the like.
+        :raises SystemExit: where something is wrong, with one line for standard error for each fault; or after
+            ``--help`` and the like.
         """
         try:
             super().parseOptions(options)
         except UsageError as error:
             raise fatal(error)
+        except Faults as faults:
+            raise SystemExit("\n".join(faults.lines))
+        if self["check"]:
+            from lmtp_twisted.daemon.assembly import check
+
+            check(self)
 
     def parseArgs(self, *arguments: str) -> None:
         """There are none."""
@@ -317,18 +200,33 @@ class Options(UsageOptions, AuthOptionMixin):
 
     def postOptions(self) -> None:
         """Read the values, the defaults as well."""
-        for key, read in _VALUES.items():
-            self._read(key, read)
-        for key, (field, read) in _SETTINGS.items():
-            self._read(key, read)
-            if self[key] is not None:
-                self._read(key, partial(_accepted_by_settings, field))
-                self.chosen_settings[field] = self[key]
+        said = Said(self._given(), on_command_line)
+        defaults = Said(self._defaults(), on_command_line)
+        if self["config"] is None:
+            self.said = said.over(defaults)
+        else:
+            self.configuration = read_configuration(self["config"])
+            in_file = self.configuration.said
+            self.listeners = self.configuration.listeners
+            if any(key in said.values for key in PLACES):
+                self.listeners = {}
+                in_file = in_file.where({key: value for key, value in in_file.values.items() if key not in PLACES})
+            self.said = said.over(in_file.over(defaults))
+        for key in OPTIONS:
+            self[key] = self.said[key]
 
-    def _read(self, key: str, read: Callable[[Any], Any]) -> None:
-        if self[key] is None:
-            return
+    def _given(self) -> dict[str, Any]:
+        return {key: self._read(key, self[key]) for key in OPTIONS if self[key] not in (None, [], {})}
+
+    def _defaults(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key, option in OPTIONS.items():
+            default = self.defaults.get(key, option.kind.nothing())
+            values[key] = None if default is None else self._read(key, default)
+        return values
+
+    def _read(self, key: str, value: Any) -> Any:
         try:
-            self[key] = read(self[key])
+            return OPTIONS[key].read(value)
         except ValueError as error:
             raise UsageError(f"--{key}: {error}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
@@ -42,12 +42,11 @@ class LMTPService(Service):
     ports, sessions, backends, threads, log; each has to be done before the next can go.
 
     :param reactor: the reactor.
-    :param factory: the sessions.
-    :param endpoints: where to listen.
+    :param servers: what sessions are made by, each with the endpoints where it listens.
     :param pool: the threads; not started yet.
     :param context: the backends.
     :param log: the log.
-    :param certificate: is looked after while the server runs; ``None`` without TLS.
+    :param certificates: are looked after while the server runs.
     :param drain_timeout: seconds that sessions get to finish, and backends and threads after them, these no less than
         :data:`LEAST_PATIENCE`.
     :param facts: what to say in the log at the start.
@@ -57,27 +56,35 @@ class LMTPService(Service):
         self,
         *,
         reactor: Any,
-        factory: LMTPFactory,
-        endpoints: Sequence[Any],
+        servers: Sequence[tuple[LMTPFactory, Sequence[Any]]],
         pool: ThreadPool,
         context: BackendContext,
         log: Log,
-        certificate: ReloadedCertificate | None = None,
+        certificates: Sequence[ReloadedCertificate] = (),
         drain_timeout: float,
         facts: Sequence[str],
     ) -> None:
         self._reactor = reactor
-        self.factory = factory
-        self._endpoints = endpoints
+        self._servers = servers
         self._pool = pool
         self._context = context
         self._log = log
-        self._certificate = certificate
+        self._certificates = certificates
         self._looking: LoopingCall | None = None
         self._drain_timeout = drain_timeout
         self.facts = facts
         self._listening: list[Deferred[Any]] = []
         self._handlers: dict[signal.Signals, Any] = {}
+
+    @property
+    def factories(self) -> list[LMTPFactory]:
+        """What sessions are made by."""
+        return [factory for factory, _ in self._servers]
+
+    @property
+    def sessions(self) -> list[Any]:
+        """Those of now."""
+        return [protocol for factory in self.factories for protocol in factory.sessions]
 
     def setServiceParent(self, parent: Any) -> None:
         """twistd takes the log from the application, unless its options name another."""
@@ -96,12 +103,13 @@ class LMTPService(Service):
         super().privilegedStartService()
         for fact in self.facts:
             _log.info("{fact}", fact=fact)
-        for endpoint in self._endpoints:
-            self._listen(endpoint)
+        for factory, endpoints in self._servers:
+            for endpoint in endpoints:
+                self._listen(factory, endpoint)
 
-    def _listen(self, endpoint: Any) -> None:
+    def _listen(self, factory: LMTPFactory, endpoint: Any) -> None:
         failures: list[Failure] = []
-        waiting = endpoint.listen(self.factory)
+        waiting = endpoint.listen(factory)
         self._listening.append(waiting)
         waiting.addCallback(_listens).addErrback(failures.append)
         if failures:
@@ -121,8 +129,8 @@ class LMTPService(Service):
             self.privilegedStartService()
         self._pool.start()
         self._log.start()
-        if self._certificate is not None:
-            self._looking = LoopingCall(deferToThreadPool, self._reactor, self._pool, self._certificate.look)
+        if self._certificates:
+            self._looking = LoopingCall(deferToThreadPool, self._reactor, self._pool, self._look)
             self._looking.clock = self._reactor
             self._looking.start(LOOK_AFTER, now=False).addErrback(
                 lambda failure: _log.failure("the certificate is looked after no more", failure)
@@ -147,7 +155,7 @@ class LMTPService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        _log.info("stopping, sessions={count}", count=len(self.factory.sessions))
+        _log.info("stopping, sessions={count}", count=len(self.sessions))
         if self._looking is not None and self._looking.running:
             self._looking.stop()
         for waiting in self._listening:
@@ -158,7 +166,7 @@ class LMTPService(Service):
             self._reactor.callLater(self._drain_timeout, self._hurry_sessions),
             self._reactor.callLater(self._drain_timeout + _FAREWELL, self._abort_sessions),
         ]
-        await self.factory.drain()
+        await gatherResults([factory.drain() for factory in self.factories])
         for timer in timers:
             if timer.active():
                 timer.cancel()
@@ -173,16 +181,21 @@ class LMTPService(Service):
     def _hurry_sessions(self) -> None:
         _log.warn(
             "{count} sessions did not finish in {seconds} s: what is not delivered is cancelled",
-            count=len(self.factory.sessions),
+            count=len(self.sessions),
             seconds=self._drain_timeout,
         )
-        for protocol in list(self.factory.sessions):
+        for protocol in self.sessions:
             protocol.finish_now()
 
     def _abort_sessions(self) -> None:
-        _log.warn("{count} sessions do not read their replies and are aborted", count=len(self.factory.sessions))
-        for protocol in list(self.factory.sessions):
+        _log.warn("{count} sessions do not read their replies and are aborted", count=len(self.sessions))
+        for protocol in self.sessions:
             protocol.transport.abortConnection()
+
+    def _look(self) -> None:
+        """In a thread."""
+        for certificate in self._certificates:
+            certificate.look()
 
     async def _finish(self, what: str, waiting: Deferred[Any]) -> None:
         """Wait for a time, and go on with the next whatever came of it."""

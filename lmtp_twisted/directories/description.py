@@ -57,6 +57,19 @@ class DirectorySettings:
     add_shutdown: Callable[[Callable[[], Any]], None]
 
 
+def below_directory(description: str, directory: str) -> str:
+    """
+    :param description: as for :func:`make_directory`.
+    :param directory: of the file system, where a relative path in it begins.
+    :returns: the description with an absolute path, where its type has one.
+    """
+    kind, _, argument = description.partition(":")
+    if kind in ("file", "sqlite") and argument:
+        return f"{kind}:{os.path.join(directory, argument)}"
+    module, colon, path = argument.partition(":")
+    return f"dbapi:{module}:{os.path.join(directory, path)}" if kind == "dbapi" and colon and path else description
+
+
 def make_directory(description: str, settings: DirectorySettings) -> Any:
     """
     :param description: such as ``file:/etc/lmtp/recipients``.

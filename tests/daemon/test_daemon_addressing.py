@@ -14,7 +14,8 @@ from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.memory import MemoryBackend
 from lmtp_twisted.backends.null import NullBackend
 from lmtp_twisted.daemon import Options
-from lmtp_twisted.daemon.addressing import destination
+from lmtp_twisted.daemon.destinations import Destinations
+from lmtp_twisted.daemon.said import Faults
 from lmtp_twisted.envelope import DirectoryEntry, Recipient
 from lmtp_twisted.fallback import FirstOf
 from lmtp_twisted.fanout import AllOf
@@ -33,9 +34,15 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def made(*arguments: str) -> Any:
     options = Options()
-    options.parseOptions(arguments)
+    options.parseOptions(arguments if "--backend" in arguments else ["--backend", "null:", *arguments])
     pool = ThreadPool(minthreads=0, maxthreads=2)
-    return destination(options, BackendContext(reactor=reactor, pool=pool, hostname="mx.example.org"), "null:")
+    context = BackendContext(reactor=reactor, pool=pool, hostname="mx.example.org")
+    faults = Faults()
+    made = None
+    with faults.caught():
+        made = Destinations(context, {}, faults).of(options.said)
+    faults.end()
+    return made
 
 
 def test_a_backend_alone_has_nothing_before_it() -> None:
@@ -104,9 +111,10 @@ def test_an_expression_may_hold_an_equals_sign() -> None:
     ],
 )
 def test_what_is_wrong_is_said_with_its_option(arguments: list[str], words: str) -> None:
-    with pytest.raises(ValueError) as caught:  # noqa: PT011  # the words are compared whole
+    with pytest.raises(Faults) as raised:
         made(*arguments)
-    assert str(caught.value).startswith(words)
+    (line,) = raised.value.lines
+    assert line.startswith(f"twistd lmtp: {words}")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from twisted.logger import ILogObserver
 from twisted.scripts.twistd import ServerOptions
 
 from lmtp_twisted import Settings
-from lmtp_twisted.daemon import Options, assembly, makeService
+from lmtp_twisted.daemon import Options, assembly, makeService, said, servers
 from lmtp_twisted.daemon.logs import WrittenLog
 from lmtp_twisted.daemon.service import LMTPService
 from lmtp_twisted.envelope import parse_recipient
@@ -48,7 +48,9 @@ def _complaint(*arguments: str, twistd: tuple[str, ...] = ("-n", "--logfile", "l
 
 
 def test_settings_reach_the_sessions() -> None:
-    settings = _made("--backend", "null:", "--hostname", "mx.example.org", "--max-recipients", "5").factory.settings
+    settings = (
+        _made("--backend", "null:", "--hostname", "mx.example.org", "--max-recipients", "5").factories[0].settings
+    )
     assert (settings.hostname, settings.max_recipients) == ("mx.example.org", 5)
 
 
@@ -88,9 +90,9 @@ def test_a_port_in_use_is_one_line(taken_port: int) -> None:
 
 
 def test_without_an_address_the_port_is_2524(taken_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert assembly.DEFAULT_PORT == 2524
+    assert servers.DEFAULT_PORT == 2524
     # The machine that runs the test may have a server there.
-    monkeypatch.setattr(assembly, "DEFAULT_PORT", taken_port)
+    monkeypatch.setattr(servers, "DEFAULT_PORT", taken_port)
     options = Options()
     options.parseOptions(["--backend", "null:"])
     with pytest.raises(SystemExit, match=f"--port {taken_port}: Address already in use"):
@@ -110,7 +112,7 @@ def test_what_twistd_was_told_is_tried_too(twistd: tuple[str, ...], complaint: s
 
 
 def test_a_machine_whose_name_cannot_be_said_is_told_to_have_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assembly, "Settings", lambda **chosen: Settings(**{"hostname": "mün chen", **chosen}))
+    monkeypatch.setattr(said, "Settings", lambda **chosen: Settings(**{"hostname": "mün chen", **chosen}))
     complaint = _complaint("--backend", "null:")
     assert (
         complaint
@@ -178,13 +180,13 @@ def test_large_messages_lie_on_a_disk_rather_than_in_tmp_which_may_be_memory(
     monkeypatch.setattr(assembly.os.path, "isdir", directories.__contains__)
     monkeypatch.setattr(assembly.tempfile, "gettempdir", lambda: "/tmp")
     monkeypatch.setattr(assembly.tempfile, "TemporaryFile", FakeTemporaryFile)
-    assert _made("--backend", "null:").factory.spool.directory == chosen
+    assert _made("--backend", "null:").factories[0].spool.directory == chosen
     assert tried == [chosen]
 
 
 def test_the_spool_directory_is_absolute(tmp_path: Path) -> None:
     (tmp_path / "spool").mkdir()
-    assert _made("--backend", "null:", "--spool", "spool").factory.spool.directory == str(tmp_path / "spool")
+    assert _made("--backend", "null:", "--spool", "spool").factories[0].spool.directory == str(tmp_path / "spool")
 
 
 # The log
@@ -233,7 +235,7 @@ def test_in_the_foreground_the_log_goes_to_standard_output(twistd: tuple[str, ..
 
 @pytest.mark.parametrize(("level", "observers"), [("debug", 1), ("info", 1), ("warn", 0), ("error", 0)])
 def test_where_no_delivery_is_logged_nothing_is_made_for_it(level: str, observers: int) -> None:
-    assert len(_made("--backend", "null:", "--log-level", level).factory.observers) == observers
+    assert len(_made("--backend", "null:", "--log-level", level).factories[0].observers) == observers
 
 
 # Routes
@@ -241,10 +243,10 @@ def test_where_no_delivery_is_logged_nothing_is_made_for_it(level: str, observer
 
 def test_the_first_route_that_matches_decides_and_the_backend_has_the_rest() -> None:
     service = _made("--route", "*@a.example=memory:", "--route", "a.example=null:", "--backend", "null:")
-    assert isinstance(service.factory.backend, Router)
+    assert isinstance(service.factories[0].backend, Router)
     for address, kind in (("x@a.example", "MemoryBackend"), ("x@b.example", "NullBackend")):
         recipient = parse_recipient(f"TO:<{address}>".encode())
-        assert type(service.factory.backend.backend_for(recipient)).__name__ == kind
+        assert type(service.factories[0].backend.backend_for(recipient)).__name__ == kind
 
 
 # What the log says at the start
@@ -369,12 +371,13 @@ def test_a_portal_is_made_of_all_checkers() -> None:
     Path("ca.pem").write_bytes(CA.cert_pem.bytes())
     auth = ["--auth", "memory:a:b", "--auth", "tokens:tokens", "--auth", "certificate:"]
     tls = ["--tls-certificate", "cert.pem", "--tls-key", "key.pem", "--tls-client-ca", "ca.pem"]
-    assert len(_made("--backend", "null:", *auth, *tls).factory.portal.checkers) == 4
+    assert len(_made("--backend", "null:", *auth, *tls).factories[0].portal.checkers) == 4
     names = ["--auth", "certificate:nowhere"]
     assert _complaint("--backend", "null:", *names, *tls) == "--auth certificate: nowhere: No such file or directory"
     Path("tokens").write_text("alice:t0ken\n\nbob s3cret\n")
     wrong = _complaint("--backend", "null:", *auth, *tls)
     assert wrong == "--auth tokens: tokens:3: not a user, a colon and a secret"
+    Path("tokens").write_text("alice:t0ken\n")
     Path("ca.pem").write_text("nothing")
     wrong = _complaint("--backend", "null:", *auth, *tls)
     assert wrong.startswith("--tls-client-ca: ")
@@ -395,7 +398,7 @@ def test_names_and_numbers_of_users_will_do() -> None:
         "--trust",
         "::1",
     ]
-    settings = _made("--backend", "null:", "--listen", "unix:s", *arguments).factory.settings
+    settings = _made("--backend", "null:", "--listen", "unix:s", *arguments).factories[0].settings
     assert (settings.allowed_uids, settings.allowed_gids) == ({0, 1234}, {0})
     assert settings.trusted.unix
     assert [str(network) for network in settings.trusted.networks] == ["::1/128"]

@@ -32,7 +32,7 @@ def _complaint(*arguments: str) -> str:
 
 def test_without_options_all_is_as_the_library_has_it() -> None:
     options = _parsed()
-    assert Settings(**options.chosen_settings) == Settings()
+    assert options.said.settings() == Settings()
     assert {key: options[key] for key in ("port", "listen", "backend", "route", "spool")} == {
         "port": None,
         "listen": [],
@@ -67,7 +67,7 @@ def test_without_options_all_is_as_the_library_has_it() -> None:
     ],
 )
 def test_an_option_of_the_protocol_becomes_a_setting(arguments: list[str], field: str, value: Any) -> None:
-    assert getattr(Settings(**_parsed(*arguments).chosen_settings), field) == value
+    assert getattr(_parsed(*arguments).said.settings(), field) == value
 
 
 @pytest.mark.parametrize(

@@ -114,8 +114,7 @@ def _server(
     chosen = log or Log("info")
     service = LMTPService(
         reactor=used_reactor,
-        factory=factory,
-        endpoints=[_loopback()] if endpoints is None else endpoints,
+        servers=[(factory, [_loopback()] if endpoints is None else endpoints)],
         pool=pool,
         context=context,
         log=chosen,
@@ -330,7 +329,7 @@ async def test_backends_end_after_the_sessions_and_before_the_threads() -> None:
     server = _started(_server(lambda message, recipient: outcome))
 
     def shut_down() -> Deferred[None]:
-        events.append(f"backend, sessions={len(server.service.factory.sessions)}")
+        events.append(f"backend, sessions={len(server.service.factories[0].sessions)}")
         done: Deferred[None] = Deferred()
         server.pool.callInThread(lambda: reactor.callFromThread(done.callback, None))  # type: ignore[attr-defined]
         return done.addCallback(lambda _: events.append("thread"))

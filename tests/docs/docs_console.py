@@ -21,6 +21,8 @@ from docs_pages import Block
 PATIENCE = 30.0
 
 _ADDRESS = re.compile(r"--port (\d+)|listenTCP\((\d+)|(haproxy:)?(?:tcp:(\d+)|unix:([^\s:\"']+))")
+_CONFIGURATION = re.compile(r"--config (\S+)")
+_IN_CONFIGURATION = re.compile(r"""^port = (\d+)|^listen = "(?:tcp:(\d+)|unix:([^:"]+))""", re.MULTILINE)
 _DAEMON = re.compile(r"(PYTHONPATH=\S+ )?twistd ")
 _STOPS = re.compile(r"^kill .*\$\(cat (\S+\.pid)\)")
 _PROGRAM = re.compile(r"python (\S+\.py)\b")
@@ -143,6 +145,12 @@ def _addresses(text: str) -> list[str]:
     return mail + [f"web:{port}" for port in _WEB.findall(text)]
 
 
+def _addresses_in(configuration: Path) -> list[str]:
+    """Those where a server greets without TLS."""
+    found = _IN_CONFIGURATION.findall(configuration.read_text("utf-8"))
+    return [str(configuration.parent / socket) if socket else port or other for port, other, socket in found]
+
+
 def _is_there(address: str) -> bool:
     if address.endswith(".pid"):
         return os.path.exists(address)
@@ -200,6 +208,8 @@ class Console:
     def _start(self, command: Command, text: str, output: Sequence[str]) -> None:
         program = _PROGRAM.match(text)
         addresses = _addresses((self._directory / program[1]).read_text("utf-8") if program else text)
+        for path in _CONFIGURATION.findall(text):
+            addresses += _addresses_in(self._directory / path)
         assert addresses, f"{command.block.place}: a server, but where does it listen?"
         if not program and "--pidfile" not in text:
             # Of these there is only one in a directory.

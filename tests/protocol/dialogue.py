@@ -55,7 +55,8 @@ def server(
     :param options: arguments of the factory by their names; all others are settings.
     """
     reactor = reactor or FakeReactor()
-    names = ("policy", "deliver", "deliverMessage", "connection_policy", "tls", "portal", "observers", "spool")
+    names = {"policy", "deliver", "deliverMessage", "connection_policy", "tls", "portal"}
+    names |= {"observers", "spool", "shared_count"}
     of_factory = {name: options.pop(name) for name in names if name in options}
     if backend is None and not {"deliver", "deliverMessage"} & of_factory.keys():
         backend = ScriptedDeliveries()

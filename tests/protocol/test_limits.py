@@ -11,6 +11,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 
 from lmtp_twisted import Settings
+from lmtp_twisted.headcount import HeadCount
 from lmtp_twisted.limits import Limit
 from lmtp_twisted.session import PeerCredentials
 from lmtp_twisted.testing import RecordingObserver, ScriptedDeliveries
@@ -81,8 +82,25 @@ def test_what_is_counted_of_peers_is_forgotten_with_them() -> None:
     factory = server(max_sessions_per_peer=2)
     for number in range(50):
         Client(factory, IPv4Address("TCP", f"192.0.2.{number}", 1)).lose()
-    assert not factory._peers
-    assert not factory._peer_of
+    (count,) = factory._counts
+    assert not count._peers
+    assert not count._peer_of
+
+
+def test_factories_can_share_limits_besides_their_own() -> None:
+    """As listeners of one server do: what is too many for one of them need not be so for the other."""
+    shared = HeadCount(3, 2)
+    small, large = (server(shared_count=shared, max_sessions=most) for most in (1, 100))
+    first = Client(small, ONE)
+    assert codes(Client(small, OTHER).greeting) == ["421 4.3.2"]
+    second = Client(large, ONE)
+    assert codes(Client(large, ONE).greeting) == ["421 4.3.2"]
+    Client(large, OTHER)
+    assert codes(Client(large, OTHER).greeting) == ["421 4.3.2"]
+    first.lose()
+    second.lose()
+    assert codes(Client(large, ONE).greeting) == ["220"]
+    assert codes(Client(small, ONE).greeting) == ["220"]
 
 
 def test_while_the_server_stops_it_says_that_and_not_a_limit() -> None:

@@ -298,8 +298,9 @@ def from_description(
 ) -> MaildirBackend:
     """``maildir:DIRECTORY``"""
     create_mailboxes, create_folders = choose("create", create, _CREATES)
+    directory = context.path(argument)
     backend = MaildirBackend(
-        argument,
+        _what_there_is_of(directory) if context.is_trial and create_mailboxes else directory,
         create=create_mailboxes,
         create_folders=create_folders,
         detail=choose("detail", detail, _DETAILS),
@@ -315,3 +316,12 @@ def from_description(
     )
     context.add_shutdown(backend.shut_down)
     return backend
+
+
+def _what_there_is_of(directory: str) -> str:
+    """The directory, or the nearest one above it in which it could be made, with the same mailboxes."""
+    layout = Layout.parse(directory)
+    root = layout.root
+    while not os.path.lexists(root):
+        root = os.path.dirname(root)
+    return os.path.join(root, *layout.parts)

@@ -1,0 +1,213 @@
+"""
+Where a server listens, and what it goes by there: the options of the command line or of the top of a configuration
+file, or with those that a listener has of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import attrs
+from twisted.cred.portal import Portal
+
+from lmtp_twisted.daemon.certificate import CertificateFiles, ClientCAError, ReloadedCertificate
+from lmtp_twisted.daemon.checkers import portal_of
+from lmtp_twisted.daemon.configuration import PLACES
+from lmtp_twisted.daemon.listening import (
+    ListenDescription,
+    TLSEndpoint,
+    make_endpoint,
+    read_description,
+    try_to_listen,
+)
+from lmtp_twisted.daemon.said import Fault, Faults, Place, Said
+from lmtp_twisted.settings import Settings
+
+#: The port of 127.0.0.1 where nobody said which.
+DEFAULT_PORT = 2524
+
+# Endpoints that are no Unix sockets; what another package's are nobody knows.
+_OF_TCP = frozenset({"tcp", "tcp6", "ssl", "tls"})
+
+#: A place to listen: where it was said, what it is, and whether it begins with TLS.
+Wanted = tuple[Place, ListenDescription, bool]
+#: Calls a function as the user that the server will be.
+AsLater = Callable[[Callable[[], Any]], Any]
+
+
+@attrs.define(eq=False)
+class Server:
+    """
+    One or more places to listen where the same rules hold.
+
+    :ivar listener: the name of the listener whose rules they are; empty for those of the top.
+    :ivar said: the rules.
+    :ivar wanted: the places.
+    """
+
+    listener: str
+    said: Said
+    wanted: list[Wanted] = attrs.field(factory=list)
+
+
+def servers_of(top: Said, listeners: Mapping[str, Said], faults: Faults) -> list[Server]:
+    """
+    :param top: the options.
+    :param listeners: what listeners say of themselves.
+    :param faults: gets what is wrong.
+    :returns: those that have a place to listen.
+    """
+    first = Server("", top)
+    port = top["port"]
+    if port is None and not (top["listen"] or top["listen-tls"] or listeners):
+        port = DEFAULT_PORT
+    if port is not None:
+        _want(first, "port", None, port, faults)
+    for key in ("listen", "listen-tls"):
+        for index, text in enumerate(top[key]):
+            _want(first, key, index, text, faults)
+    servers = [first]
+    for name, said in listeners.items():
+        server = Server(f"listeners.{name}", said.over(top))
+        key = next(key for key in PLACES if said.values[key] is not None)
+        _want(server, key, None, said.values[key], faults)
+        if said.values.keys() - PLACES:
+            servers.append(server)
+        else:
+            first.wanted += server.wanted
+    _refuse_users([wanted for server in servers for wanted in server.wanted], top, top, faults)
+    for server in servers[1:]:
+        _refuse_users(server.wanted, server.said, listeners[server.listener.partition(".")[2]], faults)
+    return [server for server in servers if server.wanted]
+
+
+def _want(server: Server, key: str, index: int | None, value: Any, faults: Faults) -> None:
+    place = server.said.place(key, index).saying(value)
+    text = f"tcp:{value}:interface=127.0.0.1" if key == "port" else value
+    try:
+        server.wanted.append((place, read_description(text), key == "listen-tls"))
+    except ValueError as error:
+        faults.add(Fault(place, f": {error}"))
+
+
+def _refuse_users(
+    wanted: Sequence[tuple[Place, ListenDescription, bool]], said: Said, own: Said, faults: Faults
+) -> None:
+    """Where users are named, and there is no Unix socket."""
+    for key in ("allow-uid", "allow-gid"):
+        if (own is said or key in own.values) and said[key] and all(what.kind in _OF_TCP for _, what, _ in wanted):
+            faults.add(said.fault(key, " is for Unix sockets, and there is none to listen on"))
+            return
+
+
+def endpoints_of(server: Server, reactor: Any, tls: Any, faults: Faults) -> list[Any]:
+    """
+    :param tls: makes the connections of places that begin with TLS.
+    :param faults: gets what is wrong.
+    :returns: the :class:`~twisted.internet.interfaces.IStreamServerEndpoint` of each place.
+    """
+    endpoints = []
+    for place, description, is_tls in server.wanted:
+        try:
+            endpoint = make_endpoint(reactor, description)
+            endpoints.append(TLSEndpoint(endpoint, tls) if is_tls else endpoint)
+        except ValueError as error:
+            faults.add(Fault(place, f": {error}"))
+    return endpoints
+
+
+def try_places(servers: Sequence[Server], faults: Faults, *, is_trial: bool) -> list[str]:
+    """
+    Listen everywhere for a moment.
+
+    :param faults: gets what is wrong.
+    :param is_trial: whether the server that shall start may run already, so that its places are in use.
+    :returns: in a trial, what is in use.
+    """
+    in_use: list[str] = []
+    tried_places: list[str | None] = []
+    with ExitStack() as tried:
+        for place, description, _ in (wanted for server in servers for wanted in server.wanted):
+            where = description.values.get("port", description.values.get("address"))
+            try:
+                try_to_listen(description, tried, leaves_no_trace=is_trial)
+                tried_places.append(where)
+            except OSError as error:
+                if is_trial and error.errno == errno.EADDRINUSE and where not in tried_places:
+                    in_use.append(f"{place}: in use, as it is where this server runs already")
+                else:
+                    faults.add(Fault(place, f": {error.strerror or error}"))
+            except ValueError as error:
+                faults.add(Fault(place, f": {error}"))
+    return in_use
+
+
+class Certificates:
+    """The certificates of a server, each read once."""
+
+    def __init__(self) -> None:
+        self._read: dict[CertificateFiles, ReloadedCertificate] = {}
+
+    @property
+    def all(self) -> list[ReloadedCertificate]:
+        """Those that were read."""
+        return list(self._read.values())
+
+    def of(self, said: Said) -> ReloadedCertificate | None:
+        """
+        :returns: what makes TLS connections, if there is a certificate.
+        :raises ValueError: with one line that says what is wrong.
+        """
+        if said["tls-certificate"] is None:
+            for key in ("tls-key", "tls-client-ca", "tls-require-client", "listen-tls"):
+                if said[key]:
+                    raise _needs(said, key, "tls-certificate")
+            return None
+        if said["tls-require-client"] and said["tls-client-ca"] is None:
+            raise _needs(said, "tls-require-client", "tls-client-ca")
+        certificate, own_key, client_ca = (
+            None if said[option] is None else os.path.abspath(said[option])
+            for option in ("tls-certificate", "tls-key", "tls-client-ca")
+        )
+        assert certificate is not None
+        files = CertificateFiles(certificate, own_key or certificate, client_ca, bool(said["tls-require-client"]))
+        if files not in self._read:
+            try:
+                self._read[files] = ReloadedCertificate(files)
+            except ClientCAError as error:
+                raise said.fault("tls-client-ca", f": {error}")
+            except ValueError as error:
+                raise said.fault("tls-certificate", f": {error}")
+        return self._read[files]
+
+
+def portal_for(said: Said, settings: Settings, backend: Any, as_later: AsLater) -> Portal | None:
+    """
+    :param backend: what those get who authenticate.
+    :returns: who may authenticate, if anybody may.
+    :raises ValueError: with one line that says what is wrong.
+    """
+    descriptions = said["auth"]
+    if not descriptions:
+        for key in ("auth-required", "auth-insecure"):
+            if said[key]:
+                raise _needs(said, key, "auth")
+        return None
+    kinds = [description.partition(":")[0] for description in descriptions]
+    if "certificate" in kinds and said["tls-client-ca"] is None:
+        place = said.place("auth", kinds.index("certificate")).saying("certificate")
+        raise Fault(place, f" needs {place.calls('tls-client-ca')}")
+    if "AUTH" in settings.disabled:
+        place = said.place("auth")
+        raise Fault(place, f" and {place.calls('disable')} AUTH: one of them only")
+    places = [said.place("auth", index) for index in range(len(descriptions))]
+    portal: Portal = as_later(lambda: portal_of(descriptions, places, backend))
+    return portal
+
+
+def _needs(said: Said, key: str, other: str) -> Fault:
+    return said.fault(key, f" needs {said.place(key).calls(other)}")
