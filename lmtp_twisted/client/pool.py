@@ -7,10 +7,9 @@ reached is left alone for a time that doubles, and meanwhile nobody waits for it
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError, gatherResults
 from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -36,7 +35,8 @@ class ConnectionPool:
         self._settings = settings
         self._clock = clock
         self._turns = DeferredSemaphore(settings.max_connections)
-        self._lent: set[ClientSession] = set()
+        # All but the idle ones: in use, or on their way to be.
+        self._busy: set[ClientConnection] = set()
         # The one that was used last is used first, so that those that are too many grow old.
         self._idle: list[ClientSession] = []
         self._timer: Any = None
@@ -63,22 +63,25 @@ class ConnectionPool:
             await self._turns.acquire().addTimeout(self._settings.timeouts.turn, self._clock)
         except TimeoutError:
             raise TemporaryFailure("No connection to the server was free in time", enhanced="4.3.2")
+        except CancelledError:
+            if self._is_closed:
+                raise _CLOSED
+            raise
         try:
-            session = await self._session(fresh)
+            return await self._session(fresh)
         except BaseException:
             self._turns.release()
             raise
-        self._lent.add(session)
-        return session
 
     async def _session(self, fresh: bool) -> ClientSession:
         if self._is_closed:
-            raise TemporaryFailure("The client is closed", enhanced="4.3.2")
+            raise _CLOSED
         while self._idle:
             session = self._idle.pop()
+            self._busy.add(session.connection)
             if not fresh and await self._is_well(session):
                 return session
-            self._end(session)
+            self._end(session.connection)
         return await self._open()
 
     async def _is_well(self, session: ClientSession) -> bool:
@@ -89,19 +92,15 @@ class ConnectionPool:
             return connection.is_quiet
         try:
             connection.send(b"RSET\r\n", 1)
-            answer = await connection.reply(self._settings.timeouts.greeting if not is_old else self._check_time)
+            # A server that does not answer to this in the time of a connection is no better than none.
+            answer = await connection.reply(self._settings.timeouts.connect)
         except TemporaryFailure:
             return False
         except BaseException:
-            self._end(session)
+            self._end(session.connection)
             raise
         session.is_clean = answer.is_positive
         return session.is_clean
-
-    @property
-    def _check_time(self) -> float:
-        # A server that does not answer to this in the time of a connection is no better than none.
-        return min(self._settings.timeouts.connect, self._settings.timeouts.command)
 
     async def _open(self) -> ClientSession:
         begun = self._clock.seconds()
@@ -115,11 +114,14 @@ class ConnectionPool:
             connection = await self._connect()
             session = await begin(connection, self._settings, self._creator, self._target.security(self._settings))
         except TemporaryFailure as error:
+            if connection is not None:
+                self._end(connection)
             self._leave_alone(begun, error)
             raise TemporaryFailure(f"{self._target.name}: {error.text}", enhanced=error.enhanced)
         except BaseException:
             if connection is not None:
                 connection.abort(_CLOSED)
+                self._end(connection)
             raise
         if self._failures:
             _log.info("{server} can be reached again", server=self._target.name)
@@ -141,6 +143,7 @@ class ConnectionPool:
             raise TemporaryFailure(f"No connection within {seconds:g} s", enhanced="4.4.1")
         except (ConnectError, OSError) as error:
             raise TemporaryFailure(f"No connection: {_one_line(error)}", enhanced="4.4.1")
+        self._busy.add(connection)
         return connection
 
     def _leave_alone(self, begun: float, error: TemporaryFailure) -> None:
@@ -156,24 +159,25 @@ class ConnectionPool:
 
     def release(self, session: ClientSession) -> None:
         """Give back a session. It is kept where it can be used again."""
-        self._lent.discard(session)
         most = session.able.limit("MAILMAX")
         is_used_up = most is not None and session.transactions >= most
         if session.connection.is_quiet and not is_used_up and not self._is_closed:
             session.quiet_since = self._clock.seconds()
+            self._busy.discard(session.connection)
             self._idle.append(session)
             self._wake_later()
         else:
-            self._end(session)
+            self._end(session.connection)
         self._turns.release()
 
     def _lost(self, session: ClientSession) -> None:
         if session in self._idle:
             self._idle.remove(session)
 
-    def _end(self, session: ClientSession) -> None:
+    def _end(self, connection: ClientConnection) -> None:
         """Say goodbye to one."""
-        ending = Deferred.fromCoroutine(session.connection.quit(self._settings.timeouts.goodbye))
+        self._busy.discard(connection)
+        ending = Deferred.fromCoroutine(connection.quit(self._settings.timeouts.goodbye))
         self._ending.add(ending)
         ending.addBoth(lambda _: self._ending.discard(ending))
 
@@ -187,7 +191,7 @@ class ConnectionPool:
         now = self._clock.seconds()
         # The oldest come first.
         while self._idle and now - self._idle[0].quiet_since >= self._settings.keep:
-            self._end(self._idle.pop(0))
+            self._end(self._idle.pop(0).connection)
         if self._idle:
             self._timer = self._clock.callLater(self._idle[0].quiet_since + self._settings.keep - now, self._end_old)
 
@@ -197,13 +201,12 @@ class ConnectionPool:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for session in list(self._lent):
-            session.connection.abort(_CLOSED)
+        for connection in list(self._busy):
+            connection.abort(_CLOSED)
         while self._idle:
-            self._end(self._idle.pop())
-        waiting: list[Callable[[], None]] = [turn.cancel for turn in list(self._turns.waiting)]
-        for cancel in waiting:
-            cancel()
+            self._end(self._idle.pop().connection)
+        for turn in list(self._turns.waiting):
+            turn.cancel()
         await gatherResults(list(self._ending))
 
 

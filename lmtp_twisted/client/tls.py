@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
@@ -67,14 +67,14 @@ def _authorities(pem: bytes) -> Any:
         raise ValueError("no certificate in PEM")
     try:
         return trustRootFromCertificates([Certificate.loadPEM(text) for text in texts])
-    except SSL.Error:
+    except (SSL.Error, crypto.Error):
         raise ValueError("no certificate in PEM")
 
 
 def _own(pem: bytes) -> PrivateCertificate:
     try:
         own: PrivateCertificate = PrivateCertificate.loadPEM(pem)
-    except SSL.Error:
+    except (SSL.Error, crypto.Error):
         raise ValueError("no certificate with its private key, both in PEM and without a passphrase")
     return own
 
