@@ -6,11 +6,11 @@ to wait for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import CoroutineType
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -106,6 +106,33 @@ def abort(delivery: Any, reason: str) -> None:
         return
     if waiting is not None:
         waiting.addErrback(lambda failure: _log.failure("aborted failed", failure))
+
+
+def ending(at_work: Sequence[Deferred[Any]], clock: Any, seconds: float) -> Deferred[None]:
+    """
+    Let Deferreds of an application end by themselves, but not for ever.
+
+    :param at_work: those whose results are dealt with.
+    :param clock: an :class:`~twisted.internet.interfaces.IReactorTime`.
+    :param seconds: after which they are cancelled.
+    :returns: fires when all have ended or were cancelled.
+    """
+    ended: Deferred[None] = Deferred()
+
+    def too_late() -> None:
+        for waiting in at_work:
+            cancel(waiting)
+        end(None)
+
+    def end(_: object) -> None:
+        if timer.active():
+            timer.cancel()
+        if not ended.called:
+            ended.callback(None)
+
+    timer = clock.callLater(seconds, too_late)
+    DeferredList(at_work).addCallback(end)
+    return ended
 
 
 def cancel(waiting: Deferred[Any]) -> None:

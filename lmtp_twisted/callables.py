@@ -5,7 +5,7 @@ written with them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,23 +15,27 @@ from zope.interface import implementer
 
 from lmtp_twisted.awaiting import FAILURES, cancel, deferred_of
 from lmtp_twisted.envelope import Recipient, Sender
-from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
+from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage, IStreamingDelivery
 from lmtp_twisted.session import SessionInfo
 
 RecipientCallable = Callable[[IReceivedMessage, Recipient], Any]
 MessageCallable = Callable[[IReceivedMessage], Any]
 
 
-@implementer(ILMTPDelivery)
+@implementer(IStreamingDelivery)
 class RecipientDelivery:
     """
     A base class for deliveries that see to one recipient at a time. Override :meth:`deliverTo`, and what else is
     needed. The recipients of a message are delivered to all at once, up to :attr:`parallel` of them.
 
     :cvar parallel: how many deliveries of one message may be under way.
+    :cvar streaming: whether :meth:`deliverTo` is called before the content has come, with a message for its recipient
+        alone. Where a message has more than :attr:`parallel` recipients it is stored first all the same: those who wait
+        for their turn would hold back the others.
     """
 
     parallel: int = 20
+    streaming: bool = False
 
     def validateFrom(self, sender: Sender) -> Any:
         """Accept every sender."""
@@ -51,11 +55,18 @@ class RecipientDelivery:
     def aborted(self, reason: str) -> Any:
         """Nothing was reserved."""
 
+    def streams(self, recipients: Sequence[Recipient]) -> bool:
+        """As :attr:`streaming` says."""
+        return self.streaming and len(recipients) <= self.parallel
+
     def deliver(self, message: IReceivedMessage) -> Any:
         """Call :meth:`deliverTo` for each recipient."""
         recipients = message.recipients
         if len(recipients) > self.parallel:
             return _InTurns(self.deliverTo, message, self.parallel).outcomes
+        if self.streaming:
+            parts = [message.forRecipients([recipient]) for recipient in recipients]
+            return [self._outcome(part, recipient) for part, recipient in zip(parts, recipients, strict=True)]
         return [self._outcome(message, recipient) for recipient in recipients]
 
     def _outcome(self, message: IReceivedMessage, recipient: Recipient) -> Any:
@@ -125,6 +136,8 @@ class _InTurns:
 @implementer(ILMTPDeliveryFactory)
 class _DeliverToEach(RecipientDelivery):
     """``deliver=``: it has no state, so one serves all messages."""
+
+    streams = None  # type: ignore[assignment]  # a function has none
 
     def __init__(self, function: RecipientCallable) -> None:
         self.deliverTo = function  # type: ignore[method-assign, assignment]  # one call less for each recipient

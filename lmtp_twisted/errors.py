@@ -91,6 +91,22 @@ class PermanentFailure(DeliveryError):
         super().__init__(code, enhanced, text)
 
 
+class ContentLost(DeliveryError):
+    """
+    The content of a message that is streamed will never be complete: the server has refused it, or the client has taken
+    it back or is gone. What :attr:`~lmtp_twisted.interfaces.IReceivedMessage.completed` fails with and ``chunks``
+    raises. Let it through, and commit nothing: whatever the outcome is, the client is told why it was lost, if it is
+    still there.
+    """
+
+
+class NotStored(Exception):
+    """
+    What was asked of a message that is streamed cannot be had: its content is not kept, or has not come yet. An error
+    of the application's.
+    """
+
+
 def _check_class(digit: int, code: int | None, enhanced: str | None) -> None:
     if code is not None and (code // 100 != digit or code == 421):
         raise ValueError(f"not a code of class {digit} that a delivery can give: {code!r}")

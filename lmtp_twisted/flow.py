@@ -52,8 +52,8 @@ class Hold(enum.IntEnum):
 
     #: The application has not answered yet.
     ANSWER = 1
-    #: Content is being written to a file.
-    SPOOL = 2
+    #: There is no room for more content: it is being written to a file, or a delivery has yet to read it.
+    CONTENT = 2
     #: The client does not read our replies.
     OUTPUT = 3
     #: The greeting has not been sent.

@@ -122,7 +122,8 @@ class ILMTPDelivery(Interface):
     def deliver(message):  # type: ignore[no-untyped-def]  # zope method
         """
         Deliver the complete message to each of ``message.recipients`` (RFC 2033 §4.2). Called once, after the final
-        dot or the last chunk, never with an empty list of recipients.
+        dot or the last chunk, never with an empty list of recipients; before the content, where an
+        :class:`IStreamingDelivery` wants that.
 
         An awaitable that is not done within the delivery time-out, or when the connection is lost, is cancelled
         (``Deferred.cancel``); a delivery that commits in a thread looks whether it was cancelled before it commits.
@@ -180,18 +181,47 @@ class IClientCertificate(ICredentials):
 
 class IStreamingDelivery(ILMTPDelivery):
     """
-    A delivery that sees the content as it arrives: ``deliver`` is called at 354 instead of after the dot,
-    ``message.chunks()`` yields as bytes arrive, ``message.completed`` fires at the dot and fails where the content is
-    refused. Outcomes wait for the dot.
+    A delivery that may read the content while it comes. Where :meth:`streams` says so, ``deliver`` is called before
+    the content: at the 354 of DATA, or at the first chunk of BDAT. Nothing is stored then:
 
-    .. note:: Reserved. This version calls ``deliver`` of every delivery after the dot.
+    - ``message.chunks()`` yields octets as they arrive, and ends when the content is complete and is not refused. The
+      client is held back while more than 256 KiB wait to be read, for as long as the delivery time-out in all; the time
+      in which it is the client who is slow does not count.
+    - ``message.completed`` fires at the same time.
+    - Where the content is refused (its size, a mail loop, bare line ends) or lost (RSET, a chunk that failed, a new
+      LHLO, a silent client, a lost connection, a server that stops, a delivery that is too slow), both end in
+      :exc:`~lmtp_twisted.errors.ContentLost` instead. Commit nothing before the one or the other has ended well;
+      ``aborted`` is not called any more. What is still at work half a minute later is cancelled.
+    - Outcomes may be given at any time, and are held back until the content is complete. Where it is refused, every
+      recipient gets the refusal, whatever its outcome was. Once all outcomes are given, what is left of the content is
+      read away; so a delivery that fails need not read on.
+    - After the dot all is as for other deliveries, the time-out too.
+    - ``message.headers`` is there once the header block has come; ``size`` when the content is complete; ``open``,
+      ``read`` and ``blocks`` never. What cannot be had raises :exc:`~lmtp_twisted.errors.NotStored`.
+    - Each message is read once. ``forRecipients`` gives messages that are read each for itself; ask for all that are
+      needed at once, and before any is read.
+
+    It must also take a message that is stored: it gets one where it says so, where its part of the message goes
+    together with another's that does not stream, and where the first chunk is larger than messages may be. ``chunks``
+    and ``completed`` are the same there, so a delivery that uses nothing else need not tell them apart.
     """
+
+    def streams(recipients):  # type: ignore[no-untyped-def]  # zope method
+        """
+        Shall ``deliver`` be called before the content? Asked at DATA, or at the first chunk of BDAT. A delivery that
+        contains others asks them: those without this method do not stream.
+
+        :param recipients: a tuple of the accepted, distinct :class:`~lmtp_twisted.envelope.Recipient`, those of the
+            message to come.
+        :returns: ``True`` or ``False``, at once.
+        """
 
 
 class IReceivedMessage(Interface):
     """
-    A message that has been received: stored once, read by all recipients. The content is given as received, line ends
-    and all, without the dot-stuffing and without trace headers.
+    A message that has been received: stored once, read by all recipients; or one that is being received, see
+    :class:`IStreamingDelivery`. The content is given as received, line ends and all, without the dot-stuffing and
+    without trace headers.
     """
 
     id = Attribute("``str``: the session's id and the number of the transaction; it begins each of its reply ids.")
@@ -205,6 +235,10 @@ class IReceivedMessage(Interface):
     headers = Attribute(
         "An :class:`email.message.EmailMessage` of the header block (no body), parsed when first asked for."
     )
+    completed = Attribute(
+        "A new :class:`~twisted.internet.defer.Deferred` each time: it fires with ``None`` once the content is "
+        "complete, at once for a stored message, or fails with :exc:`~lmtp_twisted.errors.ContentLost`."
+    )
     received = Attribute("``bytes``: the ``Received:`` header line with its CRLF: all that a relay prepends.")
 
     def trace(recipient=None):  # type: ignore[no-untyped-def]  # zope method
@@ -217,7 +251,8 @@ class IReceivedMessage(Interface):
 
     def forRecipients(recipients):  # type: ignore[no-untyped-def]  # zope method
         """
-        For routers: the same message for some of its recipients. Nothing is copied.
+        For routers: the same message for some of its recipients. Nothing is copied. Of a message that is streamed, the
+        parts are asked for at once and before any is read; then they are what is read, each once.
 
         :param recipients: some of :attr:`recipients`.
         :returns: an :class:`IReceivedMessage`.
@@ -228,7 +263,8 @@ class IReceivedMessage(Interface):
         The content, for code in the reactor thread: ``async for chunk in message.chunks()``. What lies in a file is
         read by a thread of the server's pool, a block at a time.
 
-        :returns: an asynchronous iterator of non-empty ``bytes``.
+        :returns: an asynchronous iterator of non-empty ``bytes``. Of a message that is streamed it is the only one; who
+            leaves it before its end reads no more, and holds nobody back.
         """
 
     def blocks():  # type: ignore[no-untyped-def]  # zope method

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from email.utils import formatdate
 from functools import lru_cache
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from zope.interface import implementer
 
@@ -17,6 +18,7 @@ from lmtp_twisted.envelope import Envelope, Recipient
 from lmtp_twisted.interfaces import IReceivedMessage
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.spool import Content
+from lmtp_twisted.streaming import Part
 from lmtp_twisted.wire.replies import printable
 
 
@@ -28,20 +30,19 @@ class ReceivedMessage:
     :param id: the session's id and the number of the transaction.
     :param session: who sent it.
     :param envelope: to whom.
-    :param content: its octets, complete.
+    :param content: its octets: complete, or what one delivery reads of them while they come.
     :param hostname: our name, for ``Received:``.
     :param time: when it was complete, in seconds since the epoch.
     """
 
-    __slots__ = ("_content", "_headers", "_hostname", "_time", "envelope", "id", "session", "size")
+    __slots__ = ("_content", "_headers", "_hostname", "_time", "envelope", "id", "session")
 
     def __init__(
-        self, id: str, session: SessionInfo, envelope: Envelope, content: Content, hostname: str, time: float
+        self, id: str, session: SessionInfo, envelope: Envelope, content: Content | Part, hostname: str, time: float
     ) -> None:
         self.id = id
         self.session = session
         self.envelope = envelope
-        self.size = content.size
         self._content = content
         self._hostname = hostname
         self._time = time
@@ -51,6 +52,16 @@ class ReceivedMessage:
     def recipients(self) -> tuple[Recipient, ...]:
         """The accepted, distinct recipients."""
         return self.envelope.recipients
+
+    @property
+    def size(self) -> int:
+        """Octets of the content."""
+        return self._content.size
+
+    @property
+    def completed(self) -> Deferred[None]:
+        """A Deferred that fires when the content is complete."""
+        return self._content.completed
 
     @property
     def inMemory(self) -> bool:
@@ -90,7 +101,8 @@ class ReceivedMessage:
     def forRecipients(self, recipients: Sequence[Recipient]) -> ReceivedMessage:
         """The same message for some of its recipients."""
         envelope = Envelope(self.envelope.sender, tuple(recipients))
-        return ReceivedMessage(self.id, self.session, envelope, self._content, self._hostname, self._time)
+        content = self._content.part(recipients)
+        return ReceivedMessage(self.id, self.session, envelope, content, self._hostname, self._time)
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The content, for the reactor thread."""
@@ -109,7 +121,7 @@ class ReceivedMessage:
         return self._content.read()
 
     def __repr__(self) -> str:
-        return f"<ReceivedMessage {self.id} of {self.size} octets for {len(self.recipients)}>"
+        return f"<ReceivedMessage {self.id} for {len(self.recipients)}>"
 
 
 def _address_literal(peer: IAddress) -> str:

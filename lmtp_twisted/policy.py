@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.python.failure import Failure
@@ -10,9 +10,9 @@ from zope.interface import implementer
 
 from lmtp_twisted.awaiting import FAILURES, abort, deferred_of, go_on
 from lmtp_twisted.envelope import Recipient, Sender
-from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
+from lmtp_twisted.interfaces import ILMTPDeliveryFactory, IReceivedMessage, IStreamingDelivery
 from lmtp_twisted.session import SessionInfo
-from lmtp_twisted.verdict import RECIPIENT, SENDER, VERIFY, Question, verify
+from lmtp_twisted.verdict import RECIPIENT, SENDER, VERIFY, Question, verify, wants_to_stream
 from lmtp_twisted.wire.replies import CANNOT_VERIFY
 
 
@@ -50,11 +50,13 @@ class PolicyFirst:
         return waiting.addCallbacks(lambda backend: _PolicyDelivery(policy, backend), refused)
 
 
-@implementer(ILMTPDelivery)
+@implementer(IStreamingDelivery)
 class _PolicyDelivery:
     def __init__(self, policy: Any, backend: Any) -> None:
         self._policy = policy
         self._backend = backend
+        if getattr(backend, "streams", None) is None:
+            self.streams = None  # type: ignore[method-assign, assignment]  # most have none, and need not be asked
 
     def validateFrom(self, sender: Sender) -> Any:
         return _ask_in_turn(SENDER, self._policy.validateFrom(sender), lambda: self._backend.validateFrom(sender))
@@ -68,6 +70,9 @@ class _PolicyDelivery:
         if ask is None:
             return CANNOT_VERIFY
         return _ask_in_turn(VERIFY, ask(recipient), lambda: verify(self._backend, recipient))
+
+    def streams(self, recipients: Sequence[Recipient]) -> bool:
+        return wants_to_stream(self._backend, recipients)
 
     def deliver(self, message: IReceivedMessage) -> Any:
         return self._backend.deliver(message)

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 
 from lmtp_twisted.awaiting import abort
 from lmtp_twisted.connection import Connection
+from lmtp_twisted.envelope import Envelope
 from lmtp_twisted.errors import CommandError
 from lmtp_twisted.flow import Hold
 from lmtp_twisted.limits import Limit
@@ -19,7 +20,10 @@ from lmtp_twisted.message import ReceivedMessage
 from lmtp_twisted.offer import Offer
 from lmtp_twisted.reception import Reception
 from lmtp_twisted.sequence import State
+from lmtp_twisted.spool import Content
+from lmtp_twisted.streaming import Part, Stream
 from lmtp_twisted.transaction import Transaction
+from lmtp_twisted.verdict import wants_to_stream
 from lmtp_twisted.wire import replies
 from lmtp_twisted.wire.commands import parse_bdat
 from lmtp_twisted.wire.content import ChunkDecoder, DataDecoder
@@ -109,10 +113,10 @@ class Receiver(Connection):
         elif transaction.sender.parameters.body is Body.BINARY_MIME:
             self.send(replies.BINARY_NEEDS_CHUNKS.encoded)
         else:
-            self._reception = Reception(self.factory.settings, self.factory.spool, False)
             self._decoder = DataDecoder()
             self._good(replies.START_CONTENT)
             self.setRawMode()
+            self._begin_content()
 
     def do_BDAT(self, argument: bytes) -> None:
         """RFC 3030 §2. The octets of the chunk are read whatever the answer will be."""
@@ -135,9 +139,9 @@ class Receiver(Connection):
         if refusal is None:
             assert transaction is not None
             if self._reception is None:
-                binary = transaction.sender.parameters.body is Body.BINARY_MIME
-                self._reception = Reception(settings, self.factory.spool, binary)
                 self._enter(State.CHUNKS)
+                self._begin_content(transaction.sender.parameters.body is Body.BINARY_MIME, size)
+            assert self._reception is not None
             if not self._reception.has_room_for(size):
                 self._reception.fail(replies.TOO_LARGE)
         self._chunk = refusal, last
@@ -146,6 +150,34 @@ class Receiver(Connection):
             self.setRawMode()
         else:
             self._content_ended()
+
+    def _begin_content(self, is_binary: bool = False, size: int = 0) -> None:
+        """
+        The content begins to come: it is stored, or the delivery reads it.
+
+        :param is_binary: see :class:`Reception`.
+        :param size: so many octets are known to follow.
+        """
+        transaction, factory = self._transaction, self.factory
+        assert transaction is not None
+        settings = factory.settings
+        is_too_large = settings.size_limit and size > settings.size_limit
+        if (
+            is_too_large
+            or getattr(transaction.delivery, "streams", None) is None
+            or not wants_to_stream(transaction.delivery, transaction.envelope.recipients)
+        ):
+            self._reception = Reception(settings, Content(factory.spool), is_binary)
+            return
+        stream = Stream(factory.reactor, settings.delivery_timeout)
+        self._reception = reception = Reception(settings, stream, is_binary)
+        stream.too_slow = lambda: reception.fail(replies.TIMED_OUT)
+        envelope = transaction.prepare(stream)
+        transaction.stream(self._message(transaction, envelope, stream.part(envelope.recipients)), stream)
+
+    def _message(self, transaction: Transaction, envelope: Envelope, content: Content | Part) -> ReceivedMessage:
+        hostname = self.factory.settings.hostname
+        return ReceivedMessage(transaction.id, self.session, envelope, content, hostname, self.clock.seconds())
 
     def rawDataReceived(self, data: bytes) -> None:
         """Octets of content, and perhaps of what follows it."""
@@ -158,21 +190,26 @@ class Receiver(Connection):
             self.close(linger=True)
         elif decoder.rest is not None:
             self.back_to_lines(decoder.rest)
-            if room is None:
+            is_last = self._chunk is None or self._chunk[1]
+            if room is None or (is_last and self._is_streaming):
                 self._content_ended()
             else:
-                self._wait_for_spool(room, self._content_ended)
+                self._wait_for_room(room, self._content_ended)
         elif room is not None:
-            self._wait_for_spool(room, lambda: None)
+            self._wait_for_room(room, lambda: None)
 
-    def _wait_for_spool(self, room: Deferred[None], then: Callable[[], None]) -> None:
-        self.hold(Hold.SPOOL)
+    @property
+    def _is_streaming(self) -> bool:
+        return self._transaction is not None and self._transaction.is_streamed
 
-        def written(_: object) -> None:
+    def _wait_for_room(self, room: Deferred[None], then: Callable[[], None]) -> None:
+        self.hold(Hold.CONTENT)
+
+        def there_is_room(_: object) -> None:
             if not self._is_closed:
-                self.release(Hold.SPOOL, then)
+                self.release(Hold.CONTENT, then)
 
-        room.addCallback(written)
+        room.addCallback(there_is_room)
 
     def _content_ended(self) -> None:
         """The end mark, or the end of a chunk."""
@@ -206,29 +243,26 @@ class Receiver(Connection):
         if pending is None:
             self._deliver()
         else:
-            self._wait_for_spool(pending, self._deliver)
+            self._wait_for_room(pending, self._deliver)
 
     def _deliver(self) -> None:
         transaction, reception = self._transaction, self._reception
         assert transaction is not None
         assert reception is not None
         self._reception = None
-        envelope = transaction.complete(reception.content)
+        envelope = transaction.envelope if transaction.is_streamed else transaction.complete(reception.content)
         if reception.failure is not None:
             limit = _LIMITS.get(reception.failure)
             if limit is not None:
                 self.factory.limit_reached(self.session, limit)
             transaction.refuse(reception.failure, reception.failure.text)
+            self._wait_for_end_of(transaction)
             return
-        message = ReceivedMessage(
-            transaction.id,
-            self.session,
-            envelope,
-            reception.content,
-            self.factory.settings.hostname,
-            self.clock.seconds(),
-        )
-        transaction.deliver(message, self.factory.settings.delivery_timeout)
+        timeout = self.factory.settings.delivery_timeout
+        if isinstance(reception.content, Stream):
+            transaction.finish(timeout)
+        else:
+            transaction.deliver(self._message(transaction, envelope, reception.content), timeout)
         if self._transaction is transaction:
             self.hold(Hold.ANSWER)
 
@@ -246,14 +280,28 @@ class Receiver(Connection):
         if self._holds:
             self.release(Hold.ANSWER)
 
+    def _wait_for_end_of(self, transaction: Transaction) -> None:
+        """Where a content was lost its delivery may be at work still: a session has one at a time."""
+        if transaction.ended is not None and not self._is_closed:
+            self.hold(Hold.ANSWER)
+            transaction.ended.addCallback(lambda _: self.release(Hold.ANSWER))
+
+    def _say_and_close(self, reply: Reply) -> None:
+        super()._say_and_close(reply)
+        if self._is_streaming and self._reception is not None:
+            self._reception.fail(Reply(451, "4.3.0", reply.text))
+
     def _abort(self, reason: str) -> None:
         """Give up the transaction, if there is one, before its content was complete."""
         reception, self._reception = self._reception, None
         if reception is not None:
-            reception.content.discard()
+            reception.content.discard(Reply(451, "4.3.0", reason))
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
-            abort(transaction.delivery, reason)
+            if transaction.is_streamed:
+                self._wait_for_end_of(transaction)
+            else:
+                abort(transaction.delivery, reason)
             if self._state >= State.SENDER:
                 self.factory.transaction_ended(self.session, transaction)
         # What XFORWARD says is said of one transaction.

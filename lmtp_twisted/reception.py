@@ -1,4 +1,7 @@
-"""One content on its way in: what the decoder gives goes through the limits and the newline policy into the store."""
+"""
+One content on its way in: what the decoder gives goes through the limits and the newline policy to where it is stored,
+or to those who read it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lmtp_twisted.settings import Settings
-from lmtp_twisted.spool import Content, Spool
+from lmtp_twisted.spool import Content
+from lmtp_twisted.streaming import Stream
 from lmtp_twisted.wire.content import BareNewlines, NewlineFilter
 from lmtp_twisted.wire.replies import (
     BARE_NEWLINE_CONTENT,
@@ -30,23 +34,23 @@ _RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
 class Reception:
     """
     :param settings: the limits and the policy.
-    :param spool: where the content goes.
+    :param content: where it goes: it is stored, or streamed to a delivery.
     :param is_binary: BODY=BINARYMIME: bare CR and LF are what they are (RFC 3030 §3).
 
-    :ivar content: what has come.
+    :ivar content: the same.
     :ivar failure: the reply to every recipient, once the content is refused. From then on it is thrown away as it
         comes.
     """
 
     __slots__ = ("_came", "_filter", "_limit", "_settings", "content", "failure")
 
-    def __init__(self, settings: Settings, spool: Spool, is_binary: bool) -> None:
+    def __init__(self, settings: Settings, content: Content | Stream, is_binary: bool) -> None:
         self._settings = settings
         self._limit = settings.size_limit or math.inf
         self._filter = None if is_binary or settings.bare_newlines is BareNewlines.KEEP else NewlineFilter()
         # Octets as they were sent: the limit is about these, not about what is made of them (RFC 1870 §5).
         self._came = 0
-        self.content = Content(spool)
+        self.content = content
         self.failure: Reply | None = None
 
     def take(self, data: bytes) -> Deferred[None] | None:
@@ -60,7 +64,7 @@ class Reception:
         if self._filter is not None:
             data = self._filter.feed(data)
         if self.failure is None and self.content.append(data):
-            return self._written(self.content.write_out())
+            return self._written(self.content.make_room())
         return None
 
     def has_room_for(self, length: int) -> bool:
@@ -76,7 +80,7 @@ class Reception:
         """Refuse the content; the first refusal stands."""
         if self.failure is None:
             self.failure = reply
-            self.content.discard()
+            self.content.discard(reply)
 
     def finish(self) -> Deferred[None] | None:
         """

@@ -19,9 +19,9 @@ from zope.interface import implementer
 
 from lmtp_twisted.awaiting import FAILURES, abort, deferred_of, go_on
 from lmtp_twisted.envelope import Recipient, Sender
-from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
+from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage, IStreamingDelivery
 from lmtp_twisted.session import SessionInfo
-from lmtp_twisted.verdict import SENDER, one_for_each, verify
+from lmtp_twisted.verdict import SENDER, one_for_each, verify, wants_to_stream
 
 
 @implementer(ILMTPDeliveryFactory)
@@ -59,7 +59,7 @@ def _compile(pattern: str) -> Callable[[str], object]:
     return re.compile(translate((pattern if "@" in pattern else f"*@{pattern}").lower())).match
 
 
-@implementer(ILMTPDelivery)
+@implementer(IStreamingDelivery)
 class _RoutedDelivery:
     """One message on its way to several backends."""
 
@@ -110,12 +110,26 @@ class _RoutedDelivery:
             raise
         return answered(answer) if waiting is None else go_on(waiting.addErrback(refused), answered)
 
-    def deliver(self, message: IReceivedMessage) -> Any:
-        recipients = message.recipients
+    def streams(self, recipients: Sequence[Recipient]) -> bool:
+        """Only where all do: one content is either streamed or stored."""
+        if all(getattr(delivery, "streams", None) is None for delivery in self._deliveries.values()):
+            return False
+        return all(
+            wants_to_stream(delivery, [recipients[index] for index in indices])
+            for delivery, indices in self._parts(recipients).values()
+        )
+
+    def _parts(self, recipients: Sequence[Recipient]) -> dict[int, tuple[Any, list[int]]]:
+        """The deliveries, each with the places of its recipients."""
         parts: dict[int, tuple[Any, list[int]]] = {}
         for index, recipient in enumerate(recipients):
             delivery = self._deliveries[id(self._router.backend_for(recipient))]
             parts.setdefault(id(delivery), (delivery, []))[1].append(index)
+        return parts
+
+    def deliver(self, message: IReceivedMessage) -> Any:
+        recipients = message.recipients
+        parts = self._parts(recipients)
         for delivery in self._deliveries.values():
             if id(delivery) not in parts:
                 abort(delivery, "none of its recipients was accepted")
@@ -123,8 +137,12 @@ class _RoutedDelivery:
             ((delivery, _),) = parts.values()
             return delivery.deliver(message)
         outcomes: list[Any] = [None] * len(recipients)
-        for delivery, indices in parts.values():
-            part = message.forRecipients([recipients[index] for index in indices])
+        # All of them before the first is delivered: what is streamed cannot be divided later.
+        divided = [
+            (delivery, indices, message.forRecipients([recipients[index] for index in indices]))
+            for delivery, indices in parts.values()
+        ]
+        for delivery, indices, part in divided:
             for index, outcome in zip(indices, _deliver_part(delivery, part), strict=True):
                 outcomes[index] = outcome
         return outcomes

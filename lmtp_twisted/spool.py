@@ -12,13 +12,16 @@ import errno
 import io
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
+
+from lmtp_twisted.envelope import Recipient
+from lmtp_twisted.wire.replies import Reply
 
 #: Octets that are read from or written to a file at once.
 BLOCK = 256 * 1024
@@ -91,7 +94,7 @@ class Content:
     def append(self, data: bytes) -> bool:
         """
         :param data: the next octets.
-        :returns: whether it is time to call :meth:`write_out`.
+        :returns: whether it is time to call :meth:`make_room`.
         """
         length = len(data)
         if not length:
@@ -119,7 +122,7 @@ class Content:
             self._chunks.append(bytes(self._tail))
             self._tail = None
 
-    def write_out(self) -> Deferred[None]:
+    def make_room(self) -> Deferred[None]:
         """
         Write what is in memory to the file, by a thread of the pool. Nothing may be appended until it is done.
 
@@ -130,7 +133,7 @@ class Content:
         written, self._held = self._held, 0
         if not self._head_is_known:
             beginning = self._head + b"".join(chunks)
-            self._head = _cut_head(beginning, self.HEAD)
+            self._head = cut_head(beginning, self.HEAD)
             self._head_is_known = len(self._head) < len(beginning)
         if self._file is None:
             self._file = _UnnamedFile()
@@ -152,7 +155,7 @@ class Content:
         """
         if self._tail is not None:
             self._gather()
-        return self.write_out() if self._file is not None and self._held else None
+        return self.make_room() if self._file is not None and self._held else None
 
     def release(self) -> None:
         """
@@ -162,8 +165,12 @@ class Content:
         self._spool.used -= self._held
         self._held = 0
 
-    def discard(self) -> None:
-        """Forget all octets, but not their number."""
+    def discard(self, why: Reply | None = None) -> None:
+        """
+        Forget all octets, but not their number.
+
+        :param why: for those who read a content while it comes, and here nobody does.
+        """
         self.release()
         self._chunks.clear()
         self._tail = None
@@ -184,7 +191,7 @@ class Content:
             first = self._chunks[0] if self._chunks else b""
             if not _head_is_complete(first) and len(self._chunks) > 1:
                 first = b"".join(self._chunks)
-            self._head = _cut_head(first, len(first))
+            self._head = cut_head(first, len(first))
         return self._head
 
     def head_is_shorter_than(self, octets: int) -> bool:
@@ -193,6 +200,15 @@ class Content:
             return True
         first = self._head or (self._chunks[0] if self._chunks else b"")
         return first.find(b"\r\n\r\n", 0, octets) >= 0
+
+    @property
+    def completed(self) -> Deferred[None]:
+        """Fired: what is read is complete."""
+        return succeed(None)
+
+    def part(self, recipients: Sequence[Recipient]) -> Content:
+        """What is read for some of the recipients: all of them can read it, at any time."""
+        return self
 
     def blocks(self) -> Iterator[bytes]:
         """The octets, read by the calling thread."""
@@ -228,7 +244,8 @@ def _head_is_complete(head: bytes) -> bool:
     return b"\r\n\r\n" in head or b"\n\n" in head
 
 
-def _cut_head(data: bytes, limit: int) -> bytes:
+def cut_head(data: bytes, limit: int) -> bytes:
+    """The header block that the data begins with, its last line end included, and no more than so many octets."""
     if data.startswith((b"\r\n", b"\n")):
         return data[: data.index(b"\n") + 1]
     ends = [end + len(mark) for mark in (b"\r\n\r\n", b"\n\n") if (end := data.find(mark)) >= 0]

@@ -11,7 +11,7 @@ A test of a delivery reads like the dialogue it causes::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -23,8 +23,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lmtp_twisted.envelope import Envelope, Outcome, Recipient, Sender
+from lmtp_twisted.errors import ContentLost
 from lmtp_twisted.factory import LMTPFactory
-from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage, ISessionObserver
+from lmtp_twisted.interfaces import (
+    ILMTPDelivery,
+    ILMTPDeliveryFactory,
+    IReceivedMessage,
+    ISessionObserver,
+    IStreamingDelivery,
+)
 from lmtp_twisted.limits import Limit
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.spool import Spool
@@ -158,7 +165,7 @@ class Conversation:
         self.protocol.connectionLost(Failure(ConnectionDone()))
 
 
-@implementer(ILMTPDeliveryFactory, ILMTPDelivery)
+@implementer(ILMTPDeliveryFactory, IStreamingDelivery)
 class ScriptedDeliveries:
     """
     Deliveries that answer as they are told, and remember what they were asked.
@@ -169,8 +176,11 @@ class ScriptedDeliveries:
     :param recipients: for recipients, by address: the answer to ``validateTo``. Others are accepted.
     :param senders: for senders, by address: the answer to ``validateFrom``. Others are accepted.
     :param deliver: replaces ``deliver``: called with the message.
-    :ivar calls: each call as a tuple of the method's name and its argument.
+    :param streams: whether messages are read while they come; the outcomes are given when they are complete.
+    :ivar calls: each call as a tuple of the method's name and its argument; ``("lost", error)`` where a content was
+        lost while it was read.
     :ivar messages: each message as it was delivered.
+    :ivar contents: what was read of each message so far, where messages are read while they come.
     """
 
     def __init__(
@@ -180,13 +190,16 @@ class ScriptedDeliveries:
         recipients: Mapping[str, Any] | None = None,
         senders: Mapping[str, Any] | None = None,
         deliver: Callable[[IReceivedMessage], Any] | None = None,
+        streams: bool = False,
     ) -> None:
         self._outcomes = outcomes or {}
         self._recipients = recipients or {}
         self._senders = senders or {}
         self._deliver = deliver
+        self._streams = streams
         self.calls: list[tuple[str, Any]] = []
         self.messages: list[IReceivedMessage] = []
+        self.contents: list[bytes] = []
 
     def getDelivery(self, session: SessionInfo) -> ILMTPDelivery:
         """This object: it keeps no state of a message."""
@@ -203,12 +216,31 @@ class ScriptedDeliveries:
         self.calls.append(("validateTo", recipient))
         return _answer(self._recipients.get(str(recipient)))
 
+    def streams(self, recipients: Sequence[Recipient]) -> bool:
+        """As the script says."""
+        return self._streams
+
     def deliver(self, message: IReceivedMessage) -> Any:
         """As the script says."""
         self.calls.append(("deliver", message))
         self.messages.append(message)
         if self._deliver is not None:
             return self._deliver(message)
+        if self._streams:
+            self.contents.append(b"")
+            return self._read(message, len(self.contents) - 1)
+        return self._outcomes_of(message)
+
+    async def _read(self, message: IReceivedMessage, place: int) -> list[Any]:
+        try:
+            async for chunk in message.chunks():
+                self.contents[place] += chunk
+        except ContentLost as error:
+            self.calls.append(("lost", error))
+            raise
+        return self._outcomes_of(message)
+
+    def _outcomes_of(self, message: IReceivedMessage) -> list[Any]:
         return [_outcome(self._outcomes.get(str(recipient))) for recipient in message.recipients]
 
     def aborted(self, reason: str) -> None:

@@ -8,6 +8,10 @@ turn is written at once with all filled ones behind it; one out of turn waits. N
 their number cannot be wrong.
 
 A recipient that was given twice has two slots and one delivery.
+
+Where the message is streamed, the delivery is at work before the content is complete. The slots are there from the
+beginning then, and what fills them waits to be written until it is known that the content is not refused; where it is,
+the refusal takes the place of all of them.
 """
 
 from __future__ import annotations
@@ -19,14 +23,18 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lmtp_twisted.awaiting import FAILURES, abort, cancel, deferred_of
+from lmtp_twisted.awaiting import FAILURES, abort, cancel, deferred_of, ending
 from lmtp_twisted.envelope import Envelope, Outcome, Recipient, Sender
 from lmtp_twisted.interfaces import IReceivedMessage
 from lmtp_twisted.spool import Content
+from lmtp_twisted.streaming import Stream
 from lmtp_twisted.verdict import OUTCOME, discard, one_for_each
 from lmtp_twisted.wire.replies import CANCELLED, DELIVERED, TIMED_OUT, Reply
 
 _log = Logger(namespace="lmtp_twisted")
+
+#: Seconds that a delivery may take to end by itself, once the content that it streams is lost.
+TO_CLEAR_UP = 30.0
 
 
 class Transaction:
@@ -40,11 +48,15 @@ class Transaction:
 
     :ivar accepted: the recipients of the RCPT commands that were answered 250, in order: one final reply is owed for
         each of them.
-    :ivar content: what has come of the content, once it begins to come.
+    :ivar content: what has come of the content, once a delivery is asked or it is complete.
+    :ivar is_streamed: whether the delivery reads the content while it comes.
+    :ivar ended: where a content that was streamed is lost: fires when no delivery of it is at work any more.
     """
 
     # One is made for each message: what most never need is on the class until it is set.
-    content: Content | None = None
+    content: Content | Stream | None = None
+    is_streamed = False
+    ended: Deferred[None] | None = None
     _envelope: Envelope | None = None
     _turn = 0
     _missing = 0
@@ -87,9 +99,19 @@ class Transaction:
         """The envelope as it is now: a recipient that was given twice is in it once."""
         return self._envelope or Envelope(self.sender, tuple(self._distinct()[0]))
 
-    def complete(self, content: Content) -> Envelope:
+    def complete(self, content: Content | Stream) -> Envelope:
         """
         The content is complete: from now on the replies are owed. ``refuse`` or ``deliver`` follows.
+
+        :returns: the envelope for the message.
+        """
+        envelope = self.prepare(content)
+        self._started = self._clock.seconds()
+        return envelope
+
+    def prepare(self, content: Content | Stream) -> Envelope:
+        """
+        Nothing changes the recipients any more.
 
         :returns: the envelope for the message.
         """
@@ -99,7 +121,6 @@ class Transaction:
         self._missing = count = len(recipients)
         self._replies: list[Reply | None] = [None] * count
         self._seconds = [0.0] * count
-        self._started = self._clock.seconds()
         self._envelope = envelope = Envelope(self.sender, recipients)
         return envelope
 
@@ -116,13 +137,43 @@ class Transaction:
 
     def refuse(self, reply: Reply, reason: str) -> None:
         """
-        The content was refused: every recipient gets the same reply, and the delivery hears that it was in vain.
+        The content was refused: every recipient gets the same reply, and the delivery hears that it was in vain, if it
+        was not told by the stream.
 
         :param reply: of class 4 or 5.
         :param reason: for the delivery.
         """
-        abort(self.delivery, reason)
+        if self.is_streamed:
+            self._started = self._clock.seconds()
+            self._missing = len(self._replies)
+        else:
+            abort(self.delivery, reason)
         self._fill_all(reply)
+        self._end()
+
+    def stream(self, message: IReceivedMessage, stream: Stream) -> None:
+        """
+        Hand the message to the delivery before its content has come. ``refuse`` or ``finish`` follows, or neither.
+
+        :param message: the message.
+        :param stream: its content.
+        """
+        self.is_streamed = True
+        stream.lost = self._lose
+        self._hand_over(message)
+
+    def finish(self, timeout: float) -> None:
+        """
+        The content that was streamed is complete: from now on the replies are owed.
+
+        :param timeout: as that of ``deliver``.
+        """
+        assert isinstance(self.content, Stream)
+        self._started = self._clock.seconds()
+        self._seconds = [0.0] * len(self._replies)
+        self.content.complete()
+        self._limit(timeout)
+        self._write_turn()
         self._end()
 
     def deliver(self, message: IReceivedMessage, timeout: float) -> None:
@@ -132,6 +183,10 @@ class Transaction:
         :param message: the message.
         :param timeout: seconds after which an outcome that is missing becomes 451 and its delivery is cancelled.
         """
+        self._hand_over(message)
+        self._limit(timeout)
+
+    def _hand_over(self, message: IReceivedMessage) -> None:
         try:
             outcomes = self.delivery.deliver(message)
             waiting = None if type(outcomes) is list else deferred_of(outcomes)
@@ -143,6 +198,8 @@ class Transaction:
         else:
             self._wait(waiting)
             waiting.addBoth(self._settle)
+
+    def _limit(self, timeout: float) -> None:
         if self._missing:
             self._timer = self._clock.callLater(timeout, self._time_out)
 
@@ -204,6 +261,9 @@ class Transaction:
             self._replies[index] = reply
             self._seconds[index] = self._clock.seconds() - (self._started or 0.0)
             self._missing -= 1
+            if self._started is None:
+                assert isinstance(self.content, Stream)
+                self.content.settle(self._recipients[index])
 
     def _fill_all(self, reply: Reply) -> None:
         """Fill all that are not filled yet, and write them."""
@@ -221,6 +281,12 @@ class Transaction:
 
     def _write_turn(self) -> None:
         """Write the replies whose turn has come."""
+        if self._started is None:
+            # The content is still coming, and for nobody where all outcomes are known.
+            if not self._missing:
+                assert self.content is not None
+                self.content.release()
+            return
         ready: list[str] = []
         slots, replies, recipients, id = self._slots, self._replies, self._recipients, self.id
         for turn in range(self._turn, len(slots)):
@@ -247,6 +313,16 @@ class Transaction:
             self._waiting = None
             done, self._done = self._done, None
             done(self)
+
+    def _lose(self) -> None:
+        """
+        The content that was streamed is refused or lost, and who waits for it knows. Who is at work on something else,
+        or clears up, has a while to end.
+        """
+        self._fill_all(CANCELLED)
+        at_work = [waiting for waiting in self._waiting or () if not waiting.called]
+        if at_work:
+            self.ended = ending(at_work, self._clock, TO_CLEAR_UP)
 
     def give_up(self) -> None:
         """Nobody can wait any longer: cancel what is not delivered, and answer it 451."""

@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lmtp_twisted.awaiting import cancel, deferred_of
+from lmtp_twisted.awaiting import FAILURES, cancel, deferred_of
 from lmtp_twisted.errors import DeliveryError, is_enhanced
 from lmtp_twisted.wire.replies import (
     CANCELLED,
@@ -103,6 +103,29 @@ def verify(delivery: Any, recipient: Any) -> Any:
     """
     ask = getattr(delivery, "verifyAddress", None)
     return CANNOT_VERIFY if ask is None else ask(recipient)
+
+
+def wants_to_stream(delivery: Any, recipients: Sequence[Any]) -> bool:
+    """
+    Ask a delivery whether it reads the content while it comes.
+
+    :param delivery: an :class:`~lmtp_twisted.interfaces.ILMTPDelivery`.
+    :param recipients: for whom: those that were accepted, each once.
+    :returns: ``False`` too where it has no such method, and where that fails: every delivery takes a message that is
+        stored.
+    """
+    ask = getattr(delivery, "streams", None)
+    if ask is None:
+        return False
+    try:
+        answer = ask(tuple(recipients))
+    except FAILURES:
+        _log.failure("streams failed: the message is stored")
+        return False
+    if answer is not True and answer is not False:
+        _log.error("streams gave {answer!r}, which is neither True nor False: the message is stored", answer=answer)
+        discard(answer)
+    return answer is True
 
 
 def one_for_each(result: Any, count: int) -> Sequence[Any]:

@@ -32,7 +32,7 @@ def received(
     stored = Content(spool)
     for start in range(0, len(content), block or len(content) or 1):
         if stored.append(content[start : start + (block or len(content))]):
-            stored.write_out()
+            stored.make_room()
     stored.finish()
     peer = IPv4Address("TCP", "192.0.2.1", 4242)
     session = SessionInfo(peer, IPv4Address("TCP", "192.0.2.2", 24), lhlo_name="client.example")

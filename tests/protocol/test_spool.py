@@ -246,7 +246,7 @@ async def test_chunks_are_read_by_the_pool() -> None:
     spool = fake_spool(reactor, pool)
     content = Content(spool)
     content.append(b"x" * (2 * BLOCK + 5))
-    content.write_out()
+    content.make_room()
     assert pool.run() == 1
     received: list[bytes] = []
 
