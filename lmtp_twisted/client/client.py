@@ -32,6 +32,7 @@ class LMTPClient:
     :param settings: all that can be told.
     :param reactor: makes connections and is the clock; by default Twisted's.
     :raises ValueError: where the endpoint is none.
+    :ivar max_recipients: of one transaction, where the server has said so (RFC 9422 §4.2).
     """
 
     def __init__(self, endpoint: Any, settings: ClientSettings | None = None, reactor: Any = None) -> None:
@@ -40,6 +41,7 @@ class LMTPClient:
 
             reactor = the_reactor
         self.settings = settings or ClientSettings()
+        self.max_recipients: int | None = None
         self._reactor = reactor
         target = Target.of(endpoint, reactor, self.settings.timeouts.connect)
         self._pool = ConnectionPool(target, self.settings, reactor)
@@ -89,11 +91,17 @@ class LMTPClient:
     ) -> None:
         waiting = list(range(len(envelope.recipients)))
         needs_fresh = False
+        if message.begin is not None:
+            try:
+                await message.begin()
+            except DeliveryError as error:
+                return outcomes.fill_rest(error)
         while waiting:
             session = None
             try:
                 session = await self._pool.acquire(needs_fresh)
                 was_used = session.transactions > 0
+                self.max_recipients = session.able.limit("RCPTMAX")
                 batch = _first_batch(envelope.recipients, waiting, session)
                 transaction = ClientTransaction(session, self.settings, envelope, message, forwarded, outcomes)
                 await transaction.run(batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import attrs
@@ -28,12 +28,15 @@ class OutgoingMessage:
     :ivar is_repeatable: whether ``chunks`` can be called again: a message for more recipients than a server takes at
         once is sent several times.
     :ivar is_ascii: whether it is known to be ASCII.
+    :ivar begin: awaited before a connection is asked for; a :class:`~lmtp_twisted.errors.DeliveryError` that it raises
+        is the reply of all recipients, and nothing is sent.
     """
 
     chunks: Callable[[], AsyncIterator[bytes]]
     size: int | None = None
     is_repeatable: bool = False
     is_ascii: bool = False
+    begin: Callable[[], Awaitable[None]] | None = None
 
 
 def outgoing(message: Any, reactor: Any) -> OutgoingMessage:
@@ -82,3 +85,14 @@ def _of_file(file: Any, reactor: Any) -> OutgoingMessage:
             yield block
 
     return OutgoingMessage(chunks, size, is_repeatable=start is not None)
+
+
+async def closable(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Any asynchronous iterator as one that can be closed, and closes it where it can."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    finally:
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()

@@ -5,14 +5,14 @@ One transaction: MAIL, RCPT for each recipient, the content, and a final reply f
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 
 from lmtp_twisted.client import commands
 from lmtp_twisted.client.content import DotStuffing, Inspection, no_conversion, too_large
 from lmtp_twisted.client.opening import ClientSession
 from lmtp_twisted.client.outcomes import Outcomes
-from lmtp_twisted.client.outgoing import BLOCK, OutgoingMessage
+from lmtp_twisted.client.outgoing import BLOCK, OutgoingMessage, closable
 from lmtp_twisted.client.replies import ServerReply, wrong
 from lmtp_twisted.client.settings import ClientSettings
 from lmtp_twisted.envelope import Envelope
@@ -204,7 +204,7 @@ class ClientTransaction:
         if newlines is BareNewlines.KEEP:
             newlines = None if self._is_chunked else BareNewlines.REJECT
         inspection = Inspection(newlines, self._able.size, self._is_binary or "8BITMIME" in self._able)
-        async with aclosing(_closable(self._message.chunks())) as chunks:
+        async with aclosing(closable(self._message.chunks())) as chunks:
             async for chunk in chunks:
                 yield inspection.feed(chunk)
         yield inspection.finish()
@@ -245,14 +245,3 @@ class ClientTransaction:
 
 def _chunk(gathered: list[bytes], size: int, mark: bytes = b"") -> bytes:
     return b"".join((b"BDAT %d%b\r\n" % (size, mark), *gathered))
-
-
-async def _closable(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Any asynchronous iterator as one that can be closed, and closes it where it can."""
-    try:
-        async for chunk in chunks:
-            yield chunk
-    finally:
-        close = getattr(chunks, "aclose", None)
-        if close is not None:
-            await close()
