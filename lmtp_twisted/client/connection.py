@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -208,15 +209,14 @@ class ClientConnection(Protocol):
         :param timeout: seconds until it is closed by force.
         """
         if self.is_quiet:
-            try:
-                self.send(b"QUIT\r\n", 1)
+            self.send(b"QUIT\r\n", 1)
+            with suppress(TemporaryFailure):
                 await self.reply(timeout)
-            except TemporaryFailure:
-                pass
         self.abort(TemporaryFailure("The connection was closed", enhanced="4.4.2"))
-        while not self._is_gone:
+        if not self._is_gone:
             self._waiting = Deferred()
-            await self._waiting
+            with suppress(TimeoutError):
+                await self._waiting.addTimeout(timeout, self._clock)
 
 
 def _why(reason: Failure) -> str:

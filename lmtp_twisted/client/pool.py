@@ -40,6 +40,7 @@ class ConnectionPool:
         # The one that was used last is used first, so that those that are too many grow old.
         self._idle: list[ClientSession] = []
         self._timer: Any = None
+        self._tls: Any = None
         self._ending: set[Deferred[None]] = set()
         self._failures = 0
         self._not_before = 0.0
@@ -130,7 +131,10 @@ class ConnectionPool:
         return session
 
     def _creator(self) -> Any:
-        return self._settings.tls.connection_creator(self._target.host)
+        # Once: it reads all authorities that the system trusts.
+        if self._tls is None:
+            self._tls = self._settings.tls.connection_creator(self._target.host)
+        return self._tls
 
     async def _connect(self) -> ClientConnection:
         factory = Factory.forProtocol(lambda: ClientConnection(self._clock))

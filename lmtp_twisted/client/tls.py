@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL, crypto
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
     CertificateOptions,
-    PrivateCertificate,
     TLSVersion,
     optionsForClientTLS,
     trustRootFromCertificates,
@@ -39,8 +42,7 @@ class ClientTLS:
         # What is wrong with them is to be seen at once, and not at the first message.
         if self.authorities is not None:
             _authorities(self.authorities)
-        if self.certificate is not None:
-            _own(self.certificate)
+        _own(self.certificate)
 
     def connection_creator(self, host: str | None) -> Any:
         """
@@ -48,17 +50,13 @@ class ClientTLS:
         :raises ValueError: where there is no name that the certificate could be for.
         """
         name = self.server_name or host
-        own = None if self.certificate is None else _own(self.certificate)
+        options = {"raiseMinimumTo": TLSVersion.TLSv1_2, **_own(self.certificate)}
         if not self.verifies:
-            return _Unverified(name, own)
+            return _Unverified(name, CertificateOptions(verify=False, **options).getContext())
         if name is None:
             raise ValueError("the server's certificate cannot be verified: which name is it for?")
-        return optionsForClientTLS(
-            name,
-            None if self.authorities is None else _authorities(self.authorities),
-            own,
-            extraCertificateOptions={"raiseMinimumTo": TLSVersion.TLSv1_2},
-        )
+        trusted = None if self.authorities is None else _authorities(self.authorities)
+        return optionsForClientTLS(name, trusted, extraCertificateOptions=options)
 
 
 def _authorities(pem: bytes) -> Any:
@@ -71,26 +69,31 @@ def _authorities(pem: bytes) -> Any:
         raise ValueError("no certificate in PEM")
 
 
-def _own(pem: bytes) -> PrivateCertificate:
+def _own(pem: bytes | None) -> dict[str, Any]:
+    """Our key and certificate, and those that lead from it to the root's, as Twisted takes them."""
+    if pem is None:
+        return {}
     try:
-        own: PrivateCertificate = PrivateCertificate.loadPEM(pem)
-    except (SSL.Error, crypto.Error):
+        own, *chain = load_pem_x509_certificates(pem)
+        found: dict[str, Any] = {"privateKey": load_pem_private_key(pem, None), "certificate": own, "extraCertChain": chain}
+        # What does not fit together is seen when a context is made.
+        CertificateOptions(verify=False, **found).getContext()
+    except (ValueError, TypeError, UnsupportedAlgorithm, SSL.Error):
         raise ValueError("no certificate with its private key, both in PEM and without a passphrase")
-    return own
+    return found
 
 
 @implementer(IOpenSSLClientConnectionCreator)
+@attrs.frozen
 class _Unverified:
     """To anybody."""
 
-    def __init__(self, name: str | None, own: PrivateCertificate | None) -> None:
-        self._name = name
-        keys = {} if own is None else {"privateKey": own.privateKey.original, "certificate": own.original}
-        self._context = CertificateOptions(verify=False, raiseMinimumTo=TLSVersion.TLSv1_2, **keys).getContext()
+    name: str | None
+    context: SSL.Context
 
     def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
         """See :class:`~twisted.internet.interfaces.IOpenSSLClientConnectionCreator`."""
-        connection = SSL.Connection(self._context, None)
-        if self._name is not None:
-            connection.set_tlsext_host_name(self._name.encode("idna"))
+        connection = SSL.Connection(self.context, None)
+        if self.name is not None and not (isIPAddress(self.name) or isIPv6Address(self.name)):
+            connection.set_tlsext_host_name(self.name.encode("idna"))
         return connection
