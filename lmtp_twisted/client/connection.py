@@ -97,15 +97,23 @@ class ClientConnection(Protocol):
         while not condition():
             if self.failure is not None:
                 raise self.failure
-            self._waiting = Deferred()
             try:
-                await self._waiting.addTimeout(max(0.0, deadline - self._clock.seconds()), self._clock)
+                await self._something(deadline - self._clock.seconds())
             except TimeoutError:
                 self.abort(TemporaryFailure(f"The server did not {what} within {timeout:g} s", enhanced="4.4.2"))
 
+    async def _something(self, timeout: float) -> None:
+        """Wait for anything to happen."""
+        self._waiting = Deferred()
+        try:
+            await self._waiting.addTimeout(max(0.0, timeout), self._clock)
+        finally:
+            # Whatever ended it: nobody waits any more.
+            self._waiting = None
+
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, None
-        if waiting is not None and not waiting.called:
+        if waiting is not None:
             waiting.callback(None)
 
     # Commands and content
@@ -214,9 +222,8 @@ class ClientConnection(Protocol):
                 await self.reply(timeout)
         self.abort(TemporaryFailure("The connection was closed", enhanced="4.4.2"))
         if not self._is_gone:
-            self._waiting = Deferred()
             with suppress(TimeoutError):
-                await self._waiting.addTimeout(timeout, self._clock)
+                await self._something(timeout)
 
 
 def _why(reason: Failure) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from base64 import b64encode
 from typing import Any
 
@@ -366,3 +367,14 @@ def test_settings_that_are_wrong_are_refused_at_once(made: Any) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  # all of them, whatever they say
         made()
     assert "\n" not in str(caught.value)
+
+
+def test_a_delivery_that_is_forgotten_ends_its_connection_quietly() -> None:
+    """A coroutine that nobody holds is closed by Python at any time, in the midst of its wait."""
+    play = Play({".": None})
+    play.start(CONTENT, "a@x")
+    del play.client
+    with capturedLogs() as logged:
+        del play
+        gc.collect()
+    assert not logged

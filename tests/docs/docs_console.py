@@ -24,7 +24,8 @@ _ADDRESS = re.compile(r"--port (\d+)|listenTCP\((\d+)|(haproxy:)?(?:tcp:(\d+)|un
 _DAEMON = re.compile(r"(PYTHONPATH=\S+ )?twistd ")
 _STOPS = re.compile(r"^kill .*\$\(cat (\S+\.pid)\)")
 _PROGRAM = re.compile(r"python (\S+\.py)\b")
-_RUNS_A_REACTOR = re.compile(r"\breactor\.run\(|\breact\(")
+# What is given to react() ends by itself.
+_RUNS_A_REACTOR = re.compile(r"\breactor\.run\(")
 
 
 @attrs.frozen
