@@ -75,11 +75,8 @@ def _own(pem: bytes | None) -> dict[str, Any]:
         return {}
     try:
         own, *chain = load_pem_x509_certificates(pem)
-        found: dict[str, Any] = {
-            "privateKey": load_pem_private_key(pem, None),
-            "certificate": own,
-            "extraCertChain": chain,
-        }
+        key = load_pem_private_key(pem, None)
+        found: dict[str, Any] = {"privateKey": key, "certificate": own, "extraCertChain": chain}
         # What does not fit together is seen when a context is made.
         CertificateOptions(verify=False, **found).getContext()
     except (ValueError, TypeError, UnsupportedAlgorithm, SSL.Error):
