@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError, gatherResults
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
@@ -140,12 +140,17 @@ class ConnectionPool:
         factory = Factory.forProtocol(lambda: ClientConnection(self._clock))
         factory.noisy = False
         seconds = self._settings.timeouts.connect
+
+        def too_late(*_: object) -> None:
+            # What endpoints make of a cancellation is not what Twisted takes for one.
+            raise TemporaryFailure(f"No connection within {seconds:g} s", enhanced="4.4.1")
+
         try:
             made = self._target.endpoint.connect(factory)
-            connection: ClientConnection = await made.addTimeout(seconds, self._clock)
-        except TimeoutError:
-            raise TemporaryFailure(f"No connection within {seconds:g} s", enhanced="4.4.1")
-        except (ConnectError, OSError) as error:
+            connection: ClientConnection = await made.addTimeout(seconds, self._clock, too_late)
+        except (TemporaryFailure, CancelledError, ConnectingCancelledError):
+            raise
+        except Exception as error:
             raise TemporaryFailure(f"No connection: {_one_line(error)}", enhanced="4.4.1")
         self._busy.add(connection)
         return connection

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from scripted_server import ALL, CONTENT, LOST, TIMES, Play, replies
 from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectingCancelledError
 from twisted.logger import capturedLogs
 
 from lmtp_twisted.client import (
@@ -196,6 +198,22 @@ def test_attempts_that_fail_together_count_once() -> None:
     play.server.answers["greeting"] = "220 server.example"
     play.after(1)
     assert deliver(play) == SENT
+    play.close()
+
+
+def test_a_connection_that_is_never_made_is_given_up() -> None:
+    """RFC 3463 §3.5. Endpoints have a word of their own for what was cancelled; and one that the caller cancels says
+    nothing of the server."""
+    play = Play(timeouts=TIMES)
+    play.server.connect = lambda factory: Deferred(  # type: ignore[method-assign]
+        lambda waiting: waiting.errback(ConnectingCancelledError(FAR))
+    )
+    (cancelled,) = play.start(CONTENT, "a@x")
+    cancelled.addErrback(lambda _: None)
+    cancelled.cancel()
+    started = play.start(CONTENT, "a@x")
+    play.after(TIMES.connect)
+    assert replies(started) == ["451 4.4.1 ScriptedServer: No connection within 1 s"]
     play.close()
 
 
