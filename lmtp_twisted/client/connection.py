@@ -104,12 +104,15 @@ class ClientConnection(Protocol):
 
     async def _something(self, timeout: float) -> None:
         """Wait for anything to happen."""
-        self._waiting = Deferred()
+        waiting = self._waiting = Deferred()
+        timer = self._clock.callLater(max(0.0, timeout), waiting.errback, TimeoutError())
         try:
-            await self._waiting.addTimeout(max(0.0, timeout), self._clock)
+            await waiting
         finally:
             # Whatever ended it: nobody waits any more.
             self._waiting = None
+            if timer.active():
+                timer.cancel()
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, None
