@@ -26,7 +26,8 @@ _IN_CONFIGURATION = re.compile(r"""^port = (\d+)|^listen = "(?:tcp:(\d+)|unix:([
 _DAEMON = re.compile(r"(PYTHONPATH=\S+ )?twistd ")
 _STOPS = re.compile(r"^kill .*\$\(cat (\S+\.pid)\)")
 _PROGRAM = re.compile(r"python (\S+\.py)\b")
-_RUNS_A_REACTOR = re.compile(r"\breactor\.run\(|\breact\(|\.serve_forever\(")
+# What is given to react() ends by itself.
+_RUNS_A_REACTOR = re.compile(r"\breactor\.run\(|\.serve_forever\(")
 # A web server, which does not speak first.
 _WEB = re.compile(r"HTTPServer\(\(\"127\.0\.0\.1\", (\d+)\)")
 

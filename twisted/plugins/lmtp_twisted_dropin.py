@@ -69,6 +69,34 @@ amqp_backend = BackendPlugin(
         "ca": "for amqps: a file of authorities to trust, instead of the system's",
     },
 )
+relay_backend = BackendPlugin(
+    "lmtp",
+    "Hands each message to another LMTP server, or to that one of several to which the recipient belongs.",
+    "lmtp_twisted.backends.relay.from_description",
+    "ENDPOINT[,ENDPOINT...]",
+    {
+        "connections": "to each server, at the most (default 10)",
+        "timeout": "seconds for each wait for a server (default: those of RFC 5321, 2 to 10 minutes)",
+        "connect_timeout": "seconds for a connection (default 30)",
+        "retry": "seconds for which a server that is away is left alone, at the most (default 60)",
+        "tls": "auto: STARTTLS where others than this machine offer it (default); no; starttls: or nothing; "
+        "tls: from the first octet",
+        "verify": "the server's certificate: yes (default) or no",
+        "ca": "a file of authorities to trust in place of the system's, in PEM",
+        "server_name": "the name that the certificate is for (default: the host)",
+        "certificate": "a file with our own certificate and its key, in PEM",
+        "user": "to log in as, with one of the next two; alone: by certificate",
+        "password_file": "a file whose first line is the password",
+        "token_file": "a file whose first line is a bearer token",
+        "plaintext": "yes: say a password where others may listen; no (default)",
+        "newlines": "bare CR and LF: normalise (default), reject or keep",
+        "chunking": "BDAT where it is offered: yes (default) or no",
+        "xforward": "tell servers that take it who the client is: yes (default) or no",
+        "stream": "a message for one server goes out while it comes: yes (default) or no",
+        "separator": "what begins a detail, which belongs to the same server: + (default), or others, or nothing",
+        "case": "fold (default): Bob is bob; keep: they may belong to different servers",
+    },
+)
 memory_backend = BackendPlugin(
     "memory",
     "Keeps the latest messages in memory, for tests.",
