@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 
@@ -156,3 +158,31 @@ def test_each_is_shut_down_once(context: BackendContext) -> None:
     assert context.shut_down().called
     assert context.shut_down().called
     assert called == ["once"]
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "pipe:./program",
+        "pipe:cat,directory=mail",
+        "http:https://app.example/mail,secret=secret",
+        "amqp:amqp://user@broker.example/,queue=mail,password_file=secret",
+        "lmtp:tcp:store.example:24,user=relay,password_file=secret",
+    ],
+)
+def test_relative_paths_in_a_description_begin_in_the_directory_of_the_file_that_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, description: str
+) -> None:
+    """Also where they are not the backend's argument. A trial, so that nothing is connected to."""
+    (tmp_path / "mail").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "secret").write_text("sixteen octets at least\n")
+    (tmp_path / "program").write_text("#!/bin/sh\n")
+    (tmp_path / "program").chmod(0o700)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    context = BackendContext(reactor, FakePool(), "mx.example.org", directory=str(tmp_path), is_trial=True)
+    before = reactor.getDelayedCalls()  # type: ignore[attr-defined]  # it is a module to mypy
+    assert context.build(description)
+    assert reactor.getDelayedCalls() == before  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=r"(?i)no such file|there is no"):
+        context.below(None).build(description)

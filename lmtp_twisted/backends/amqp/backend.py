@@ -194,7 +194,7 @@ def from_description(
     ca: str = "",
 ) -> AMQPBackend:
     """``amqp:URL``"""
-    broker = read_url(argument, password_file=password_file, ca=ca)
+    broker = read_url(argument, password_file=context.path(password_file), ca=context.path(ca))
     if not exchange and not queue:
         raise ValueError("it needs an exchange=NAME, or a queue=NAME")
     if not routing_key:
@@ -211,7 +211,8 @@ def from_description(
         reactor=context.reactor,
         pool=context.pool,
     )
-    backend.start()
+    if not context.is_trial:
+        backend.start()
     context.add_shutdown(backend.shut_down)
     return backend
 

@@ -55,6 +55,7 @@ class PipeBackend(RecipientDelivery):
         placeholder such as ``{recipient}``.
     :param user: ``USER`` or ``USER:GROUP`` as whom it runs; by default it is who we are.
     :param directory: where it runs; by default the current one of now.
+    :param beside: below which the program is where its path is relative; by default the current directory of now.
     :param timeout: seconds that it may run.
     :param processes: how many run at a time.
     :param queue: how many may wait for their turn before new messages are put off.
@@ -72,6 +73,7 @@ class PipeBackend(RecipientDelivery):
         *,
         user: str = "",
         directory: str = "",
+        beside: str | None = None,
         timeout: float = 300.0,
         processes: int = 20,
         queue: int = 200,
@@ -83,7 +85,7 @@ class PipeBackend(RecipientDelivery):
     ) -> None:
         if reactor is None:
             from twisted.internet import reactor
-        self._command = Command.parse(command)
+        self._command = Command.parse(command, beside)
         self._account = Account.parse(user) if user else None
         self._directory = os.path.abspath(directory)
         if not os.path.isdir(self._directory):
@@ -211,7 +213,8 @@ def from_description(
     backend = PipeBackend(
         argument,
         user=user,
-        directory=directory,
+        directory=context.path(directory),
+        beside=context.directory,
         timeout=float(timeout),
         processes=_count("processes", processes),
         queue=_count("queue", queue),

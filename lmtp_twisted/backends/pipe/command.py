@@ -30,10 +30,11 @@ class Command:
     words: tuple[str, ...]
 
     @classmethod
-    def parse(cls, line: str) -> Command:
+    def parse(cls, line: str, beside: str | None = None) -> Command:
         """
         :param line: such as ``/usr/local/bin/deliver --to {recipient}``. A program without a slash is looked for in
-            ``PATH``, any other below the current directory of now.
+            ``PATH``.
+        :param beside: below which any other is; by default the current directory of now.
         :raises ValueError: where it cannot be run.
         """
         if "\0" in line:
@@ -48,7 +49,7 @@ class Command:
             raise ValueError("it needs a command, as in pipe:/usr/local/bin/deliver {recipient}")
         for word in words[1:]:
             _check(word)
-        return cls(_find(words[0]), tuple(words))
+        return cls(_find(words[0], beside), tuple(words))
 
     def arguments(self, values: Mapping[str, str]) -> list[bytes]:
         """
@@ -69,7 +70,7 @@ def _check(word: str) -> None:
             raise ValueError(f"{match[0]} in {word!r} has to be an argument of its own")
 
 
-def _find(name: str) -> str:
+def _find(name: str, beside: str | None) -> str:
     if _PLACEHOLDER.search(name):
         raise ValueError(f"the program cannot be a placeholder: {name!r}")
     if "/" not in name:
@@ -77,7 +78,7 @@ def _find(name: str) -> str:
         if found is None:
             raise ValueError(f"there is no program {name!r} in PATH")
         return os.path.abspath(found)
-    path = os.path.abspath(name)
+    path = os.path.abspath(os.path.join(beside or "", name))
     if not os.path.exists(path):
         raise ValueError(f"there is no program {path}")
     if not (os.path.isfile(path) and os.access(path, os.X_OK)):

@@ -18,9 +18,12 @@ N = TypeVar("N", int, float)
 _NEWLINES = {one.value: one for one in BareNewlines}
 _SEPARATOR = re.compile(r"[!-,.:-?\[\]-`{-~-]*")
 
+_FILES = frozenset({"ca", "certificate", "password_file", "token_file"})
+
 
 def from_description(context: BackendContext, argument: str, **options: str) -> RelayBackend:
     """``lmtp:ENDPOINT[,ENDPOINT…]``"""
+    options = {key: context.path(value) if key in _FILES else value for key, value in options.items()}
     endpoints = [part.strip() for part in argument.split(",")]
     if not all(endpoints):
         raise ValueError(f"it needs ENDPOINT[,ENDPOINT…], such as tcp:store1.example:24, not {argument!r}")
