@@ -124,11 +124,12 @@ def test_a_backend_is_there_with_its_options(plugin: BackendPlugin, pages: Mappi
 
 #: Those of ``make kill`` that a page names; its own test gives them to it.
 KILL_OPTIONS = ("kills", "parallel")
+MEMORY_OPTIONS = ("servers",)
 
 
 def test_the_options_of_the_pages_exist() -> None:
-    """Whatever a page calls ``--something`` is an option of the daemon, the kit, ``make kill``, twistd or pip."""
-    ours = {*option_names(), *kit_option_names(), *KILL_OPTIONS}
+    """Whatever a page calls ``--something`` is an option of the daemon, the kit, ``make kill``, ``make memory``, twistd or pip."""
+    ours = {*option_names(), *kit_option_names(), *KILL_OPTIONS, *MEMORY_OPTIONS}
     of_others = {"pidfile", "logfile", "rundir", "uid", "gid", "reactor", "protocol", "server", "from", "to", "help"}
     of_others |= {"system", "group", "home", "no-create-home", "user-group", "home-dir", "now", "help-auth"}
     for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.rst")):
