@@ -218,6 +218,6 @@ def test_passwords_in_urls_are_left_out(description: str, said: str) -> None:
 )
 def test_what_is_wrong_with_a_description_is_said_without_its_passwords(description: str) -> None:
     plugins = {"null": BackendPlugin("null", "", "", options={"key": ""})}
-    with pytest.raises(ValueError, match="gives key twice|names no known backend") as caught:
+    with pytest.raises(ValueError, match=r"gives key twice|names no known backend") as caught:
         parse_description(description, plugins)
     assert "secret" not in str(caught.value)

@@ -128,7 +128,7 @@ MEMORY_OPTIONS = ("servers",)
 
 
 def test_the_options_of_the_pages_exist() -> None:
-    """Whatever a page calls ``--something`` is an option of the daemon, the kit, ``make kill``, ``make memory``, twistd or pip."""
+    """Whatever a page calls ``--something`` is an option of the daemon, the kit, a make target, twistd or pip."""
     ours = {*option_names(), *kit_option_names(), *KILL_OPTIONS, *MEMORY_OPTIONS}
     of_others = {"pidfile", "logfile", "rundir", "uid", "gid", "reactor", "protocol", "server", "from", "to", "help"}
     of_others |= {"system", "group", "home", "no-create-home", "user-group", "home-dir", "now", "help-auth"}

@@ -13,7 +13,12 @@ from lmtp_twisted.daemon.said import Faults
 from lmtp_twisted.daemon.values import OPTIONS
 
 PAGE = ROOT / "docs/configuration.rst"
-TOML = [block for page in all_pages() for block in blocks_of(page) if block.language == "toml" and block.file != "pyproject.toml"]
+TOML = [
+    block
+    for page in all_pages()
+    for block in blocks_of(page)
+    if block.language == "toml" and block.file != "pyproject.toml"
+]
 #: Files that a page shows since something is wrong with their keys or values.
 WRONG = {"wrong.toml"}
 #: Keys that are no options.
