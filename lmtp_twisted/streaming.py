@@ -62,6 +62,9 @@ class Stream:
         :param data: the next octets.
         :returns: whether it is time to call :meth:`make_room`.
         """
+        if not data:
+            # A filter holds it back until it knows what follows. Nothing is what ends a content.
+            return False
         self.size += len(data)
         if not self._head_is_known:
             self._look_for_head(data)

@@ -9,7 +9,7 @@ from dialogue import Client, codes, server, with_recipients
 from streamed import by_hand, result_of, streaming
 from twisted.internet.defer import Deferred
 
-from lmtp_twisted import PermanentFailure, TemporaryFailure
+from lmtp_twisted import BareNewlines, PermanentFailure, TemporaryFailure
 from lmtp_twisted.errors import NotStored
 from lmtp_twisted.testing import RecordingObserver, ScriptedDeliveries
 
@@ -29,6 +29,37 @@ def test_deliver_is_called_at_354_and_the_octets_come_as_they_arrive() -> None:
         assert deliveries.contents == [so_far]
     assert codes(client.send(b".\r\n")) == ["250 2.0.0"]
     assert deliveries.contents == [b"Subject: x\r\n\r\nHello\r\n.dots\r\n"]
+
+
+@pytest.mark.parametrize("policy", [BareNewlines.NORMALISE, BareNewlines.REJECT])
+@pytest.mark.parametrize(
+    "segments",
+    [
+        [b"DATA\r\n", b"one", b"\r", b"\ntwo\r\n", b".\r\n"],
+        [b"BDAT 10 LAST\r\n", b"one", b"\r", b"\n", b"two\r", b"\n"],
+        [b"BDAT 4\r\none\r", b"BDAT 6 LAST\r\n", b"\n", b"two\r\n"],
+        [b"BDAT 3\r\none", b"BDAT 1\r\n\rBDAT 6 LAST\r\n\n", b"two\r\n"],
+    ],
+)
+def test_what_is_held_back_is_not_the_end(policy: BareNewlines, segments: list[bytes]) -> None:
+    """A CR at the end of a segment may be half of a line's end (RFC 5321 §2.3.8)."""
+    client, deliveries = streaming(bare_newlines=policy)
+    replies = [reply for segment in segments for reply in client.send(segment)]
+    assert codes(replies)[-1] == "250 2.0.0"
+    assert deliveries.contents == [b"one\r\ntwo\r\n"]
+
+
+def test_a_refused_content_that_began_with_what_is_held_back_is_completed_for_nobody() -> None:
+    """A bare CR alone in a segment, with the policy that refuses it."""
+    client, hand = by_hand(bare_newlines=BareNewlines.REJECT)
+    client.say("DATA")
+    chunk = result_of(hand.read())
+    client.send(b"\r")
+    client.send(b"\r")
+    assert chunk != [b""]
+    assert not any(isinstance(found, StopAsyncIteration) for found in chunk)
+    assert codes(client.send(b"x\r\n.\r\n"))[-1].startswith("550 5.6")
+    hand.outcome.callback(None)
 
 
 def test_with_bdat_it_is_called_at_the_first_chunk() -> None:
