@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -187,12 +188,13 @@ def test_what_cannot_be_started_is_an_error_and_leaves_no_descriptor(tmp_path: P
 
 def test_nothing_is_left_of_it() -> None:
     """Neither a descriptor nor a zombie."""
-    before = os.listdir("/proc/self/fd")
+    before = set(os.listdir("/proc/self/fd"))
     for script in ("exit 0", "exit 1", "kill -9 $$", "cat >/dev/null", "yes >&2"):
         shell(script, b"x" * 200_000)
-    assert os.listdir("/proc/self/fd") == before
-    with pytest.raises(ChildProcessError):
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    assert set(os.listdir("/proc/self/fd")) <= before
+    # Other children than these may be at work for other tests.
+    with contextlib.suppress(ChildProcessError):
+        assert os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 # How it ends

@@ -93,7 +93,7 @@ def test_the_wheel_says_what_it_needs_and_under_which_licence(wheel: Path) -> No
         for value in headers.get_all("Requires-Dist", [])
         if "extra" not in value
     }
-    assert needed == {"twisted", "zope.interface", "attrs", "pyopenssl", "cryptography"}
+    assert needed == {"twisted", "zope.interface", "attrs", "pyopenssl", "cryptography", "tomli"}
     assert headers.get_all("License-File") == ["LICENSE"]
 
 
