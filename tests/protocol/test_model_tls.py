@@ -43,7 +43,7 @@ def test_no_reply_is_lost_and_memory_is_bounded_with_and_without_tls() -> None:
         # A delivery that streams is not told that its content was refused.
         (Stream, "_tell", lambda self: None),
     ],
-    ids=["output", "input", "injection", "limit", "stall", "unread", "deaf"],
+    ids=["output", "input", "injection", "limit", "stall", "deaf"],
 )
 def test_a_planted_defect_is_found(logged: LoggedErrors, place: Any, name: str, broken: Any) -> None:
     """A test that never fails proves nothing."""
