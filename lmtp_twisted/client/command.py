@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from twisted.internet.task import react
 
@@ -35,6 +35,9 @@ NO_USER = os.EX_NOUSER
 #: Nobody is left to try again, and somebody got nothing for another reason.
 PERMANENT = os.EX_UNAVAILABLE
 USAGE, NO_INPUT = os.EX_USAGE, os.EX_NOINPUT
+
+#: What is wrong with a recipient's address (RFC 3463 §3.2, RFC 7505 §4.2). Of ``5.1.x``, others are of the sender's.
+_NO_SUCH_RECIPIENT = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.4", "5.1.6", "5.1.10"})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -106,8 +109,8 @@ def main(arguments: Sequence[str], message: BinaryIO | None = None) -> int:
         _complain(error)
         return USAGE
     try:
-        content = _seekable(message or sys.stdin.buffer)
-    except OSError as error:
+        content = _seekable(message or _standard_input())
+    except (ValueError, OSError) as error:
         _complain(error)
         return NO_INPUT
 
@@ -117,8 +120,13 @@ def main(arguments: Sequence[str], message: BinaryIO | None = None) -> int:
         except OSError as error:
             _complain(error)
             raise SystemExit(NO_INPUT)
-        for recipient, reply in zip(envelope.recipients, replies, strict=True):
-            print(f"<{recipient.printable}> {reply.encoded.decode('ascii').rstrip()}")
+        lines = [
+            f"<{recipient.printable}> {reply.encoded.decode('ascii').rstrip()}"
+            for recipient, reply in zip(envelope.recipients, replies, strict=True)
+        ]
+        if why_not := _say("\n".join(lines), sys.stdout):
+            # What became of the message is still what the exit status says.
+            _complain(ValueError(f"what became of the recipients cannot be written: {why_not}"))
         raise SystemExit(status_of(replies))
 
     react(run)
@@ -135,7 +143,7 @@ def status_of(replies: Sequence[Reply]) -> int:
         return DELIVERED
     if any(reply.code < 500 for reply in refused):
         return TEMPORARY
-    return NO_USER if all((reply.enhanced or "").startswith("5.1.") for reply in refused) else PERMANENT
+    return NO_USER if all(reply.enhanced in _NO_SUCH_RECIPIENT for reply in refused) else PERMANENT
 
 
 def _parameters(options: argparse.Namespace) -> tuple[MailParameters, RcptParameters]:
@@ -183,6 +191,12 @@ def _credentials(options: argparse.Namespace) -> Credentials | None:
     return Password(options.user, secret) if options.password_file else Token(options.user, secret)
 
 
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise ValueError("the message: standard input is closed")
+    return sys.stdin.buffer
+
+
 def _seekable(file: BinaryIO) -> BinaryIO:
     """The message as a file whose size is known, and that can be read twice."""
     if file.seekable():
@@ -196,4 +210,18 @@ def _seekable(file: BinaryIO) -> BinaryIO:
 
 def _complain(error: Exception) -> None:
     text = f"{error.filename or 'the message'}: {error.strerror}" if isinstance(error, OSError) else str(error)
-    print(f"{parser().prog}: error: {printable(text)}", file=sys.stderr)
+    _say(f"{parser().prog}: error: {printable(text)}", sys.stderr)
+
+
+def _say(text: str, stream: TextIO | None) -> str:
+    """Write it, and return why that failed."""
+    if stream is None:
+        return "it is closed"
+    try:
+        print(text, file=stream, flush=True)
+    except OSError as error:
+        # Python tries again when it ends, and where that fails it has an exit status of its own.
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+        return error.strerror or type(error).__name__
+    return ""

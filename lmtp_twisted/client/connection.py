@@ -3,8 +3,9 @@ A connection to a server: octets out, replies in, and nothing of what they mean.
 
 **Replies are counted.** Whoever sends says how many replies that is owed. A reply that nobody is owed, or octets of
 one, mean that the server has lost its place, or that somebody else speaks: the connection is over then, and what came
-in the same segment counts for nothing. A reply that does not come in its time is the end of the connection too. What
-was received before the end can still be read after it.
+in the same segment counts for nothing. A 421 is none of these: a server may say it at any time (RFC 5321 §3.8), and
+what it said before counts. A reply that does not come in its time is the end of the connection too. What was received
+before the end can still be read after it.
 """
 
 from __future__ import annotations
@@ -60,9 +61,10 @@ class ClientConnection(Protocol):
             return
         self._owed -= len(replies)
         if self._owed < 0 or (self._owed == 0 and self._reader.is_within):
-            if len(replies) == 1 and replies[0].code == 421:
-                # A server may say this at any time (RFC 5321 §3.8).
-                self.abort(replies[0].goodbye())
+            if self._owed == -1 and replies[-1].code == 421 and not self._reader.is_within:
+                *owed, goodbye = replies
+                self._replies += owed
+                self.abort(goodbye.goodbye())
             else:
                 said = f": {replies[-1]}" if replies else ""
                 self.abort(wrong(f"The server gave a reply that it was not asked for{said}"))

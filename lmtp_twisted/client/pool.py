@@ -37,6 +37,7 @@ class ConnectionPool:
         self._turns = DeferredSemaphore(settings.max_connections)
         # All but the idle ones: in use, or on their way to be.
         self._busy: set[ClientConnection] = set()
+        self._being_made: set[Deferred[ClientConnection]] = set()
         # The one that was used last is used first, so that those that are too many grow old.
         self._idle: list[ClientSession] = []
         self._timer: Any = None
@@ -75,8 +76,6 @@ class ConnectionPool:
             raise
 
     async def _session(self, fresh: bool) -> ClientSession:
-        if self._is_closed:
-            raise _CLOSED
         while self._idle:
             session = self._idle.pop()
             self._busy.add(session.connection)
@@ -104,6 +103,8 @@ class ConnectionPool:
         return session.is_clean
 
     async def _open(self) -> ClientSession:
+        if self._is_closed:
+            raise _CLOSED
         begun = self._clock.seconds()
         if begun < self._not_before:
             raise TemporaryFailure(
@@ -113,10 +114,15 @@ class ConnectionPool:
         connection = None
         try:
             connection = await self._connect()
+            if self._is_closed:
+                # While it was made, by an endpoint that cannot be cancelled.
+                raise _CLOSED
             session = await begin(connection, self._settings, self._creator, self._target.security(self._settings))
         except TemporaryFailure as error:
             if connection is not None:
                 self._end(connection)
+            if self._is_closed:
+                raise _CLOSED
             self._leave_alone(begun, error)
             raise TemporaryFailure(f"{self._target.name}: {error.text}", enhanced=error.enhanced)
         except BaseException:
@@ -147,8 +153,16 @@ class ConnectionPool:
 
         try:
             made = self._target.endpoint.connect(factory)
-            connection: ClientConnection = await made.addTimeout(seconds, self._clock, too_late)
-        except (TemporaryFailure, CancelledError, ConnectingCancelledError):
+            self._being_made.add(made)
+            try:
+                connection: ClientConnection = await made.addTimeout(seconds, self._clock, too_late)
+            finally:
+                self._being_made.discard(made)
+        except TemporaryFailure:
+            raise
+        except (CancelledError, ConnectingCancelledError):
+            if self._is_closed:
+                raise _CLOSED
             raise
         except Exception as error:
             raise TemporaryFailure(f"No connection: {_one_line(error)}", enhanced="4.4.1")
@@ -210,10 +224,13 @@ class ConnectionPool:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for connection in list(self._busy):
-            connection.abort(_CLOSED)
+        # First, so that nobody who waits for another one takes one of these.
         while self._idle:
             self._end(self._idle.pop().connection)
+        for made in list(self._being_made):
+            made.cancel()
+        for connection in list(self._busy):
+            connection.abort(_CLOSED)
         for turn in list(self._turns.waiting):
             turn.cancel()
         await gatherResults(list(self._ending))

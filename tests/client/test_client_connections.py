@@ -250,6 +250,54 @@ def test_a_client_that_is_closed_delivers_no_more() -> None:
     play.close()
 
 
+@pytest.mark.parametrize("canceller", [None, lambda waiting: waiting.errback(ConnectingCancelledError(FAR))])
+def test_a_client_that_is_closed_while_a_connection_is_made_gives_it_up(canceller: Any) -> None:
+    """The delivery has its outcome, and says nothing of the server: the log neither."""
+    play = Play()
+    connecting: list[Deferred[Any]] = []
+    play.server.connect = lambda factory: connecting.append(Deferred(canceller)) or connecting[-1]  # type: ignore[method-assign, func-returns-value]
+    started = play.start(CONTENT, "a@x")
+    with capturedLogs() as logged:
+        play.close()
+    assert replies(started) == ["451 4.3.2 The client was closed"]
+    assert connecting[0].called
+    assert not logged
+
+
+def test_a_connection_that_cannot_be_given_up_is_ended_when_it_is_made() -> None:
+    """Nothing is said in it: some endpoints answer to a cancellation with what they have."""
+    play = Play()
+    connect = play.server.connect
+
+    def make(factory: Any) -> Deferred[Any]:
+        return Deferred(lambda waiting: connect(factory).addCallback(waiting.callback))
+
+    play.server.connect = make  # type: ignore[method-assign]
+    started = play.start(CONTENT, "a@x")
+    play.close()
+    assert replies(started) == ["451 4.3.2 The client was closed"]
+    assert play.line.commands == []
+    assert play.line.is_lost
+
+
+def test_no_connection_is_made_by_a_client_that_was_closed_while_it_asked_one() -> None:
+    """By RSET: the next one that is idle is not used in its place either."""
+    for idle in (1, 2):
+        play = Play({"RSET": None}, check_after=5, keep=1000)
+        play.server.answers["."] = None
+        for _ in range(idle):
+            play.start(CONTENT, "a@x")
+        for line in play.server.lines:
+            line.say("250 2.0.0 OK")
+        play.settle()
+        play.after(6)
+        started = play.start(CONTENT, "a@x")
+        assert play.line.commands[-1] == "RSET"
+        play.close()
+        assert replies(started) == ["451 4.3.2 The client was closed"]
+        assert len(play.server.lines) == idle
+
+
 def test_starttls_that_is_wanted_and_not_offered_is_a_failure_that_passes() -> None:
     """RFC 3207 §4: nothing is sent in the clear."""
     play = Play(security=Security.STARTTLS)

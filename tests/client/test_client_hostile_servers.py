@@ -182,6 +182,35 @@ def test_421_in_the_midst_of_the_content() -> None:
     play.close()
 
 
+@pytest.mark.parametrize("goodbye", ["421 4.3.2 Shutting down", "421-4.3.2 Shutting\n421 4.3.2 down"])
+def test_421_behind_the_final_replies_takes_none_of_them_back(goodbye: str) -> None:
+    """RFC 5321 §3.8: in their segment, too. The server has the message: a second one would be one too many."""
+    play = Play({".": "\n".join((*GOOD, goodbye))})
+    assert play.deliver() == GOOD
+    assert play.line.aborting
+    play.server.answers["."] = "\n".join(GOOD)
+    assert play.deliver() == GOOD
+    assert len(play.server.lines) == 2
+    play.close()
+
+
+def test_421_behind_the_word_to_go_on_ends_the_session() -> None:
+    """RFC 5321 §3.8: none of the content is sent."""
+    play = Play({"DATA": "354 Go on\n421 4.3.2 Shutting down"})
+    assert play.deliver() == ["451 4.3.2 Shutting down"] * 3
+    assert play.line.content == b""
+    play.close()
+
+
+@pytest.mark.parametrize("more", ["250 2.0.0 More\n421 4.3.2 Bye", "421 4.3.2 Bye\n250 2.0.0 More", "421 Bye\n2"])
+def test_421_among_other_replies_too_many_saves_nothing(more: str) -> None:
+    """Whose those before it are cannot be known."""
+    octets = "\n".join((*GOOD, more)).replace("\n", "\r\n").encode()
+    play = Play({".": octets if more.endswith("\n2") else octets + b"\r\n"})
+    assert [reply[: len(UNASKED)] for reply in play.deliver()] == [UNASKED] * 3
+    play.close()
+
+
 @pytest.mark.parametrize("where", ["MAIL", "RCPT", "DATA", "."])
 @pytest.mark.parametrize("code", [334, 399])
 def test_a_code_that_makes_no_sense_is_a_failure_that_passes(where: str, code: int) -> None:

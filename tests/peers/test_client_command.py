@@ -62,7 +62,12 @@ async def test_the_exit_status_says_what_became_of_all(serve: Serve) -> None:
         ([(250, "2.0.0")], 0),
         ([(250, None), (451, "4.3.0"), (550, "5.1.1")], 75),
         ([(250, None), (550, "5.1.1"), (553, "5.1.3")], 67),
+        ([(550, "5.1.2"), (550, "5.1.6"), (556, "5.1.10")], 67),
         ([(550, "5.1.1"), (552, "5.2.2")], 69),
+        # The sender's address (RFC 3463 §3.2), and one of nobody knows whom.
+        ([(550, "5.1.1"), (553, "5.1.7")], 69),
+        ([(550, "5.1.8")], 69),
+        ([(550, "5.1.0")], 69),
         ([(550, None)], 69),
     ],
 )
@@ -103,3 +108,42 @@ async def test_a_message_that_cannot_be_read_is_66(serve: Serve) -> None:
     assert ended.status == os.EX_NOINPUT, ended
     assert "the message: " in ended.errors
     assert "Traceback" not in ended.errors
+
+
+#: A pipe of which nobody reads: who read it has ended.
+NO_READER = ">&$writer"
+
+
+def shell(server: Any, redirections: str, to: str = "a@x") -> Program:
+    """The command with such files, and with the buffers that it has in life."""
+    arguments = f"{endpoint_of(server)} --from= --to={to}"
+    command = f'env -u PYTHONUNBUFFERED "{sys.executable}" -m lmtp_twisted.client {arguments} {redirections}'
+    pipe = "exec {writer}> >(:); wait $!; "
+    return Program(("bash", "-c", pipe + command), CONTENT)
+
+
+@pytest.mark.parametrize(("to", "status"), [("a@x", os.EX_OK), ("b@x", os.EX_TEMPFAIL), ("c@x", os.EX_NOUSER)])
+@pytest.mark.parametrize("output", [">/dev/full", ">&-", NO_READER])
+@pytest_twisted.ensureDeferred
+async def test_a_report_that_cannot_be_written_changes_no_exit_status(
+    serve: Serve, output: str, to: str, status: int
+) -> None:
+    """sysexits(3): a script that took the message for undelivered would send it again."""
+    backend = ScriptedDeliveries({"b@x": FULL}, recipients={"c@x": NOBODY})
+    server = await serve(0, backend)
+    ended = await shell(server, output, to).end()
+    assert ended.status == status, ended
+    (line,) = ended.errors.splitlines()
+    assert line.startswith("python -m lmtp_twisted.client: error: what became of the recipients cannot be written: ")
+    quiet = await shell(server, f"{output} 2>/dev/full", to).end()
+    assert (quiet.status, quiet.errors) == (status, "")
+
+
+@pytest_twisted.ensureDeferred
+async def test_standard_input_that_is_closed_is_66(serve: Serve) -> None:
+    """EX_NOINPUT: there is no message, not an empty one."""
+    backend = ScriptedDeliveries()
+    ended = await shell(await serve(0, backend), "<&-").end()
+    assert ended.status == os.EX_NOINPUT, ended
+    assert ended.errors == "python -m lmtp_twisted.client: error: the message: standard input is closed\n"
+    assert not backend.messages
