@@ -203,6 +203,9 @@ class _Fall:
         left = [index for index in indices if not self.outcomes[index].called]
         if left and not self._is_cancelled:
             self.start(self._offer(place, left))
+            return
+        for index in left:
+            self.outcomes[index].callback(worst(self._replies[index]))
 
     async def _offer(self, place: int, indices: list[int]) -> None:
         """Ask a backend that was not asked about these, or has accepted others meanwhile."""

@@ -1,9 +1,9 @@
 """
 Patterns of recipients, as routes have them.
 
-A pattern is matched against the whole address in lower case, with ``*`` for any characters, ``?`` for one and ``[…]``
-for a set. One without ``@`` is a domain, and one that begins with it is all of a domain. A recipient without a domain,
-such as ``Postmaster``, is ``postmaster@`` here.
+A pattern is matched against the whole address in lower case and in NFC, with ``*`` for any characters, ``?`` for one
+and ``[…]`` for a set. One without ``@`` is a domain, and one that begins with it is all of a domain. A recipient
+without a domain, such as ``Postmaster``, is ``postmaster@`` here.
 
 A pattern between slashes is a regular expression, searched for in the address. Addresses come from the wire, and
 Python's own matcher can be kept busy for hours by one: so RE2 does it, whose time grows no faster than the address.
@@ -12,6 +12,7 @@ Python's own matcher can be kept busy for hours by one: so RE2 does it, whose ti
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from fnmatch import translate
 from typing import Any
@@ -26,7 +27,12 @@ Matcher = Callable[[str], object]
 
 def text_of(address: Address) -> str:
     """An address as patterns see it."""
-    return f"{address.local}@{address.domain}".lower()
+    return _folded(f"{address.local}@{address.domain}")
+
+
+def _folded(text: str) -> str:
+    # Its case first: what is composed may come apart in lower case.
+    return unicodedata.normalize("NFC", text.lower())
 
 
 def compile_pattern(pattern: str) -> Matcher:
@@ -44,7 +50,7 @@ def compile_pattern(pattern: str) -> Matcher:
         pattern = f"*@{pattern}"
     elif pattern.startswith("@"):
         pattern = f"*{pattern}"
-    return re.compile(translate(pattern.lower())).match
+    return re.compile(translate(_folded(pattern))).match
 
 
 def _compile_expression(pattern: str) -> Matcher:
@@ -59,7 +65,7 @@ def _compile_expression(pattern: str) -> Matcher:
     options.log_errors = False
     options.max_mem = _MOST_MEMORY
     try:
-        matcher: Matcher = re2.compile(pattern[1:-1], options).search
+        matcher: Matcher = re2.compile(unicodedata.normalize("NFC", pattern[1:-1]), options).search
     except re2.error as error:
         reason = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else error
         raise ValueError(f"not a regular expression of RE2: {pattern} ({reason})")

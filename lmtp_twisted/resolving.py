@@ -22,7 +22,7 @@ from lmtp_twisted.interfaces import ILMTPDeliveryFactory, IReceivedMessage, IStr
 from lmtp_twisted.recipients import Resolver
 from lmtp_twisted.routing import deliver_part
 from lmtp_twisted.session import SessionInfo
-from lmtp_twisted.verdict import VERIFY, verify, wants_to_stream
+from lmtp_twisted.verdict import RECIPIENT, VERIFY, verify, wants_to_stream
 from lmtp_twisted.wire.replies import CANNOT_VERIFY, RECIPIENT_OK, Reply
 
 #: Recipients that the backend may get for one message.
@@ -64,13 +64,20 @@ class _ResolvedDelivery:
         return go_on(self._factory.resolver.resolve(recipient), partial(self._ask, recipient))
 
     def _ask(self, recipient: Recipient, found: tuple[Recipient, ...]) -> Any:
-        key = recipient.address.key
-        if key not in self._found:
-            if self._count + len(found) > MOST_RECIPIENTS:
-                raise TemporaryFailure("Too many recipients", code=452, enhanced="4.5.3")
-            self._count += len(found)
+        before = len(self._found.get(recipient.address.key, ()))
+        if self._count - before + len(found) > MOST_RECIPIENTS:
+            raise TemporaryFailure("Too many recipients", code=452, enhanced="4.5.3")
+        answer = self._delivery.validateTo(found[0]) if len(found) == 1 else self._ask_about_all(found)
+        return go_on(answer, partial(self._answered, recipient, found))
+
+    def _answered(self, recipient: Recipient, found: tuple[Recipient, ...], answer: object) -> Reply:
+        reply = RECIPIENT.verdict(answer)
+        if reply.is_positive:
+            # Where a recipient is given again and others are found, they are those that the backend has said yes to.
+            key = recipient.address.key
+            self._count += len(found) - len(self._found.get(key, ()))
             self._found[key] = found
-        return self._delivery.validateTo(found[0]) if len(found) == 1 else self._ask_about_all(found)
+        return reply
 
     async def _ask_about_all(self, found: tuple[Recipient, ...]) -> Reply:
         return worst([await ask_about(self._delivery, recipient) for recipient in found])

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lmtp_twisted.awaiting import deferred_of
+from lmtp_twisted.awaiting import FAILURES, deferred_of
 from lmtp_twisted.envelope import DirectoryEntry
 from lmtp_twisted.interfaces import IRecipientDirectory
 from lmtp_twisted.recipients import directory_not_available
@@ -61,7 +61,7 @@ class CachedDirectory:
         try:
             entry = self._directory.entryOf(address)
             asked = deferred_of(entry)
-        except Exception:
+        except FAILURES:
             self._answered(Failure(), address)
         else:
             if asked is None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from pika.exceptions import ConnectionWrongStateError
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -119,4 +120,37 @@ def test_it_says_goodbye_and_connects_no_more(clock: Clock, nodes: Nodes, cluste
     assert [host for host, _ in nodes.asked] == ["a"]
     assert cluster.connection is None
     assert cluster.is_down
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_connection_that_the_broker_is_closing_is_waited_for(
+    clock: Clock, nodes: Nodes, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(connection: FakeConnection) -> None:
+        raise ConnectionWrongStateError
+
+    monkeypatch.setattr(FakeConnection, "close", close)
+    nodes.up = {"a"}
+    cluster.start()
+    stopped = Deferred.fromCoroutine(cluster.stop())
+    assert not stopped.called
+    assert nodes.open is not None
+    nodes.open.closed.callback("closed by the broker")
+    assert stopped.called
+    assert cluster.is_down
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_goodbye_that_fails_leaves_no_timer(
+    clock: Clock, nodes: Nodes, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(connection: FakeConnection) -> None:
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(FakeConnection, "close", close)
+    nodes.up = {"a"}
+    cluster.start()
+    failures: list[Any] = []
+    Deferred.fromCoroutine(cluster.stop()).addErrback(failures.append)
+    assert [str(failure.value) for failure in failures] == ["a defect"]
     assert clock.getDelayedCalls() == []

@@ -118,6 +118,15 @@ def test_all_spellings_of_a_mailbox_belong_to_one_server(local: str, domain: str
     assert shards.place_of(Address(f"{local.swapcase()}+detail+more", domain.swapcase())) == place
 
 
+def test_composed_and_decomposed_letters_and_postmasters_are_one_mailbox() -> None:
+    """RFC 6532 §3.1, RFC 5321 §4.5.1: whether the case of other local parts counts or not."""
+    for folds_case in (True, False):
+        shards = Shards(["a"], folds_case=folds_case)
+        assert shards.key(Address("jo\u0308rg+x", "exa\u0308mple")) == shards.key(Address("j\xf6rg", "EX\xc4MPLE"))
+        assert shards.key(Address("PostMaster", "x")) == "postmaster@x"
+        assert (shards.key(Address("Ann", "x")) == shards.key(Address("ann", "x"))) is folds_case
+
+
 def received(name: str, message_id: str) -> bytes:
     """A line as ours are."""
     return f"Received: from c ([192.0.2.1])\r\n\tby {name} with UTF8LMTPSA id {message_id};\r\n\tdate\r\n".encode()

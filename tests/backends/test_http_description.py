@@ -52,6 +52,10 @@ async def test_all_options_take_effect(server: WebServer, pool: ThreadPool, tmp_
     [
         ("http:", "http: the URL has"),
         ("http:app.example", "http: it needs a URL such as https://app.example/mail"),
+        ("http:https://u:secret/x@h/", "in a password these are written %2F and %3F"),
+        ("http:https://u:12/34@h/x", "in a password these are written %2F and %3F"),
+        ("http:https://u:12?34@h/x", "in a password these are written %2F and %3F"),
+        ("http:https://u:x@12/34@h/x", "in a password these are written %2F and %3F"),
         ("http:https://u:secret@h/,per=mail", "http: per is recipient or message, not 'mail'"),
         ("http:https://u:secret@h/,timeout=soon", "http: timeout is a number, not 'soon'"),
         ("http:https://u:secret@h/,timeout=0", "http: a time-out of 0.0 seconds makes no sense"),

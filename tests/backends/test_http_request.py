@@ -155,6 +155,14 @@ def test_a_url_is_taken_apart(text: str, origin: str, url: bytes, authorization:
     assert target.port == (8080 if ":8080" in text else 80 if text.startswith("http:") else 443)
 
 
+@pytest.mark.parametrize(
+    "text", ["https://h/a@b?c@d", "https://[::1]/a@b", "https://ann@h/a@b", "https://ann:x%2Fy@h/"]
+)
+def test_an_at_sign_after_a_host_without_a_port_is_part_of_the_path(text: str) -> None:
+    """RFC 3986 §3.3."""
+    assert Target.parse(text).url.decode() == text.replace("ann@", "").replace("ann:x%2Fy@", "")
+
+
 def test_what_is_secret_in_a_url_is_in_no_representation() -> None:
     assert "secret" not in repr(Target.parse("https://ann:secret@h/hook/secret?key=secret"))
 

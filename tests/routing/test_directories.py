@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -376,6 +377,19 @@ def test_those_who_ask_for_the_same_wait_for_one_answer() -> None:
     assert len(asked.asked) == 1
     asked.asked[0].callback(DirectoryEntry("a"))
     assert result(one) == result(two) == DirectoryEntry("a")
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(1), ValueError()])
+def test_whatever_a_directory_ends_in_it_is_asked_again_and_nobody_waits_for_ever(error: BaseException) -> None:
+    class Broken:
+        def entryOf(self, address: Address) -> Any:
+            raise error
+
+    directory = CachedDirectory(Broken(), FakeReactor())
+    for _ in range(2):
+        failures: list[Failure] = []
+        directory.entryOf(ALICE).addErrback(failures.append)
+        assert [failure.value for failure in failures] == [error]
 
 
 def test_an_answer_that_takes_too_long_is_not_waited_for() -> None:

@@ -179,6 +179,34 @@ def test_what_nobody_waits_for_any_more_goes_to_no_further_backend(lost: bool) -
     assert second.calls == []
 
 
+def test_where_one_outcome_is_cancelled_the_others_come_to_an_end() -> None:
+    """Whoever combines outcomes may still wait for them."""
+    first, second = ScriptedDeliveries({"a@x": Deferred(), "b@x": DOWN, "c@x": Deferred()}), ScriptedDeliveries()
+    got: list[Any] = []
+
+    class Combined(FirstOf):
+        def getDelivery(self, session: Any) -> Any:
+            delivery = super().getDelivery(session)
+            deliver = delivery.deliver
+
+            def and_keep(message: Any) -> Any:
+                got.extend(deliver(message))
+                return [None] * len(got)
+
+            delivery.deliver = and_keep  # type: ignore[method-assign]
+            return delivery
+
+    client = session(Combined([first, second]))
+    rcpt(client, "a@x", "b@x", "c@x")
+    content(client)
+    replies: list[Any] = []
+    for outcome in got:
+        outcome.addCallback(replies.append)
+    got[0].cancel()
+    assert [reply.enhanced for reply in replies] == ["4.3.0", "4.4.1", "4.3.0"]
+    assert second.calls == []
+
+
 @pytest.mark.parametrize("step", ["getDelivery", "validateFrom", "validateTo"])
 def test_an_answer_of_the_next_that_nobody_waits_for_is_the_end_of_its_delivery(step: str) -> None:
     waiting: Deferred[Any] = Deferred()

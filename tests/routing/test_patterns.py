@@ -28,6 +28,10 @@ def matches(pattern: str, address: str) -> bool:
         ("/^(bounce|owner)-/", "OWNER-list@example.org"),
         ("/EXAMPLE\\.org$/", "a@example.org"),
         ("/^postmaster@$/", "Postmaster"),
+        ("J\xf6rg@ex\xe4mple.org", "jo\u0308rg@exa\u0308mple.org"),
+        ("jo\u0308rg@exa\u0308mple.org", "j\xf6rg@ex\xe4mple.org"),
+        ("/^jo\u0308rg@/", "j\xf6rg@ex\xe4mple.org"),
+        ("/^j\xf6rg@/", "JO\u0308RG@ex\xe4mple.org"),
     ],
 )
 def test_a_pattern_means_these(pattern: str, address: str) -> None:

@@ -269,6 +269,31 @@ def test_the_entry_goes_with_the_recipient_through_routes_to_its_backend() -> No
     assert one.messages[0].recipients[0].entry == entry
 
 
+@pytest.mark.parametrize(
+    ("answer", "replies", "served"),
+    [
+        ({"senders": {"sender@example.net": NO}}, ["550 5.1.1", "250 2.1.5"], "two"),
+        ({"recipients": {"alice@x": NO}}, ["550 5.1.1", "250 2.1.5"], "two"),
+        ({}, ["250 2.1.5", "250 2.1.5"], "two"),
+        ({}, ["250 2.1.5", "550 5.1.1"], "one"),
+    ],
+)
+def test_what_is_found_later_counts_once_the_backend_accepts_it(
+    answer: dict[str, Any], replies: list[str], served: str
+) -> None:
+    """The directory may change between two RCPT for the same recipient."""
+    entries = iter([DirectoryEntry(backend="one"), DirectoryEntry(backend="two")])
+    one = ScriptedDeliveries(**answer)
+    two = ScriptedDeliveries(recipients={"alice@x": NO} if served == "one" else {})
+    router = Router([], ScriptedDeliveries(), {"one": one, "two": two})
+    client = session(resolving(router, directory=Known(alice=lambda: next(entries), bob=DirectoryEntry(backend="two"))))
+    assert rcpt(client, "bob@x", "alice@x", "alice@x") == ["250 2.1.5", *replies]
+    accepted = sum(reply.startswith("250") for reply in replies)
+    assert content(client) == ["250 2.0.0 <bob@x>"] + ["250 2.0.0 <alice@x>"] * accepted
+    expected = ([["alice@x"]], [["bob@x"]]) if served == "one" else ([], [["bob@x", "alice@x"]])
+    assert (names(one), names(two)) == expected
+
+
 def test_a_session_that_is_lost_while_the_directory_is_asked_ends_well() -> None:
     waiting: Deferred[Any] = Deferred()
     backend = ScriptedDeliveries()

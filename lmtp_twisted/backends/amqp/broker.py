@@ -80,6 +80,9 @@ def read_url(url: str, *, password_file: str = "", ca: str = "") -> Broker:
         raise ValueError("it needs a URL, as in amqp:amqp://host/vhost,exchange=mail")
     if parts.query or parts.fragment:
         raise ValueError("its URL has no ?query and no #fragment: options follow a comma")
+    # Before anything is quoted: what is before the slash may be half of a password.
+    if "@" in parts.path:
+        raise ValueError("its URL has an @ after a slash: a slash in a password is written %2F, an @ elsewhere %40")
     # One thing only, so that a slip of the pen in an option is not part of a name.
     path = parts.path[1:]
     if unknown := re.search(r"[,/].*", path):

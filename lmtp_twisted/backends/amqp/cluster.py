@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from itertools import cycle
 from typing import Any
 
+from pika.exceptions import AMQPError
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -64,10 +66,14 @@ class Cluster:
         connection, running = self.connection, self._running
         if connection is not None and running is not None:
             timer = self._reactor.callLater(GOODBYE, connection.abandon, "it does not say goodbye")
-            connection.close()
-            await running
-            if timer.active():
-                timer.cancel()
+            try:
+                # The broker may be closing it at this very moment.
+                with suppress(AMQPError):
+                    connection.close()
+                await running
+            finally:
+                if timer.active():
+                    timer.cancel()
         elif running is not None:
             running.cancel()
         self._set(None, True)

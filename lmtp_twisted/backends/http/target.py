@@ -10,6 +10,8 @@ import attrs
 
 # What of RFC 3986 §2 can stand in a URL at all.
 _URL = re.compile(r"[!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]+")
+# An address whose colons are its own (RFC 3986 §3.2.2).
+_LITERAL = re.compile(r"\[[^\]]*\]\Z")
 
 
 @attrs.frozen
@@ -40,6 +42,15 @@ class Target:
             raise ValueError("the URL has characters that must be written as %XX, or in a host as xn--")
         try:
             parts = urlsplit(text)
+        except ValueError:
+            raise ValueError("the URL has no valid host and port")
+        # What looks like a host and its port may be half of a password, and would be told.
+        if ":" in _LITERAL.sub("", parts.netloc) and "@" in parts.path + parts.query:
+            raise ValueError(
+                "the URL has a : before a / or ? and an @ after it: in a password these are written %2F and %3F, "
+                "and an @ in a path or query is written %40"
+            )
+        try:
             host, port = parts.hostname, parts.port
         except ValueError:
             raise ValueError("the URL has no valid host and port")

@@ -5,10 +5,11 @@ where a server is added or taken away only its share of them moves. The order of
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from lmtp_twisted.wire.addresses import Address
+from lmtp_twisted.wire.addresses import Address, split_detail
 
 
 class Shards:
@@ -29,10 +30,11 @@ class Shards:
 
     def key(self, address: Address) -> str:
         """What is hashed: the same for all spellings of one mailbox."""
-        local = address.local.lower() if self._folds_case else address.local
-        # Where nothing is before it, it is part of a name.
-        found = [place for mark in self._separator if (place := local.find(mark, 1)) > 0]
-        return f"{local[: min(found)] if found else local}@{address.domain.lower()}"
+        user, _ = split_detail(address.local, self._separator)
+        folded = user.lower()
+        # A postmaster is one in any case (RFC 5321 §4.5.1).
+        local = folded if self._folds_case or folded == "postmaster" else user
+        return unicodedata.normalize("NFC", f"{local}@{address.domain.lower()}")
 
     def place_of(self, address: Address) -> int:
         """:returns: the place of the recipient's server among the names."""
