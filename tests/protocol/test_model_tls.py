@@ -38,8 +38,6 @@ def test_no_reply_is_lost_and_memory_is_bounded_with_and_without_tls() -> None:
         (Reception, "fail", lambda self, reply: None),
         # A session that is held back goes on all the same.
         (HeldLineReceiver, "release", lambda self, reason, then=None: None),
-        # A delivery that has read holds the session back all the same.
-        (Stream, "look_for_room", lambda self: None),
         # A delivery that streams is not told that its content was refused.
         (Stream, "_tell", lambda self: None),
     ],
