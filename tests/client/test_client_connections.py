@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import inspect
+import weakref
 from base64 import b64encode
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -296,6 +298,32 @@ def test_no_connection_is_made_by_a_client_that_was_closed_while_it_asked_one() 
         play.close()
         assert replies(started) == ["451 4.3.2 The client was closed"]
         assert len(play.server.lines) == idle
+
+
+def test_a_client_that_is_closed_holds_on_to_no_message() -> None:
+    """What is raised has a traceback with all the frames that it went through."""
+    play = Play()
+    play.close()
+    message = BytesIO(CONTENT)
+    held = weakref.ref(message)
+    assert play.deliver(message, "a@x") == ["451 4.3.2 The client was closed"]
+    del message
+    gc.collect()
+    assert held() is None
+
+
+def test_each_delivery_that_is_given_up_has_a_failure_of_its_own() -> None:
+    """One for all would hold on to the frames of each."""
+    play = Play({".": None})
+    for _ in range(2):
+        (started,) = play.start(CONTENT, "a@x")
+        started.addErrback(lambda _: None)
+        started.cancel()
+        play.settle()
+    first, second = (protocol.failure for protocol in play.server.protocols.values())
+    assert str(first) == str(second) == "451 4.4.2 The delivery was not finished"
+    assert first is not second
+    play.close()
 
 
 def test_starttls_that_is_wanted_and_not_offered_is_a_failure_that_passes() -> None:
