@@ -19,6 +19,7 @@ from lmtp_twisted.client.endpoints import Target
 from lmtp_twisted.client.opening import ClientSession, begin
 from lmtp_twisted.client.settings import ClientSettings
 from lmtp_twisted.errors import TemporaryFailure
+from lmtp_twisted.wire.replies import printable
 
 _log = Logger(namespace="lmtp_twisted")
 
@@ -176,7 +177,9 @@ class ConnectionPool:
         longest = min(self._settings.retry_most, self._settings.retry_first * 2.0 ** min(self._failures, 32))
         wait = longest * (1 + self._settings.random()) / 2
         if not self._failures:
-            _log.warn("{server} cannot be reached: {error}", server=self._target.name, error=str(error))
+            # It can hold what the server said.
+            why = printable(str(error), 300)
+            _log.warn("{server} cannot be reached: {error}", server=self._target.name, error=why)
         self._failures += 1
         self._not_before = self._clock.seconds() + wait
 
