@@ -109,7 +109,7 @@ class LMTPClient:
                 if session is None:
                     return outcomes.fill_rest(error)
                 if not session.is_clean:
-                    session.connection.abort(_UNFINISHED)
+                    session.connection.abort(_unfinished())
                     if was_used and not transaction.has_begun and not needs_fresh:
                         # It ended while nobody used it, and we had not heard yet. Nothing was sent but commands.
                         needs_fresh = True
@@ -117,7 +117,7 @@ class LMTPClient:
                 return outcomes.fill_rest(error)
             except BaseException:
                 if session is not None:
-                    session.connection.abort(_UNFINISHED)
+                    session.connection.abort(_unfinished())
                 raise
             finally:
                 if session is not None:
@@ -139,8 +139,12 @@ class LMTPClient:
         return Deferred.fromCoroutine(self._pool.close())
 
 
-_UNFINISHED = TemporaryFailure("The delivery was not finished", enhanced="4.4.2")
 _TOO_MANY = Reply(452, "4.5.3", "Too many recipients for one transaction of the server")
+
+
+def _unfinished() -> TemporaryFailure:
+    """A new one each time: what is raised holds on to the frames that it went through."""
+    return TemporaryFailure("The delivery was not finished", enhanced="4.4.2")
 
 
 def _first_batch(recipients: Sequence[Recipient], places: Sequence[int], session: ClientSession) -> list[int]:

@@ -122,7 +122,8 @@ async def _log_in(connection: ClientConnection, settings: ClientSettings, mechan
         has_spoken = not mechanism.speaks_first
     connection.send(line + b"\r\n", 1)
     answer = await connection.reply(timeout)
-    while answer.code == 334:
+    # Behind a "*" it is to be 501: another challenge is an error like any other reply.
+    while answer.code == 334 and line != b"*":
         line = _response(talk, answer, response if not has_spoken else None)
         has_spoken = True
         connection.send(line + b"\r\n", 1)

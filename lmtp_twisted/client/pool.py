@@ -19,6 +19,7 @@ from lmtp_twisted.client.endpoints import Target
 from lmtp_twisted.client.opening import ClientSession, begin
 from lmtp_twisted.client.settings import ClientSettings
 from lmtp_twisted.errors import TemporaryFailure
+from lmtp_twisted.wire.replies import printable
 
 _log = Logger(namespace="lmtp_twisted")
 
@@ -67,7 +68,7 @@ class ConnectionPool:
             raise TemporaryFailure("No connection to the server was free in time", enhanced="4.3.2")
         except CancelledError:
             if self._is_closed:
-                raise _CLOSED
+                raise _closed()
             raise
         try:
             return await self._session(fresh)
@@ -104,7 +105,7 @@ class ConnectionPool:
 
     async def _open(self) -> ClientSession:
         if self._is_closed:
-            raise _CLOSED
+            raise _closed()
         begun = self._clock.seconds()
         if begun < self._not_before:
             raise TemporaryFailure(
@@ -116,18 +117,18 @@ class ConnectionPool:
             connection = await self._connect()
             if self._is_closed:
                 # While it was made, by an endpoint that cannot be cancelled.
-                raise _CLOSED
+                raise _closed()
             session = await begin(connection, self._settings, self._creator, self._target.security(self._settings))
         except TemporaryFailure as error:
             if connection is not None:
                 self._end(connection)
             if self._is_closed:
-                raise _CLOSED
+                raise _closed()
             self._leave_alone(begun, error)
             raise TemporaryFailure(f"{self._target.name}: {error.text}", enhanced=error.enhanced)
         except BaseException:
             if connection is not None:
-                connection.abort(_CLOSED)
+                connection.abort(_closed())
                 self._end(connection)
             raise
         if self._failures:
@@ -162,7 +163,7 @@ class ConnectionPool:
             raise
         except (CancelledError, ConnectingCancelledError):
             if self._is_closed:
-                raise _CLOSED
+                raise _closed()
             raise
         except Exception as error:
             raise TemporaryFailure(f"No connection: {_one_line(error)}", enhanced="4.4.1")
@@ -176,7 +177,9 @@ class ConnectionPool:
         longest = min(self._settings.retry_most, self._settings.retry_first * 2.0 ** min(self._failures, 32))
         wait = longest * (1 + self._settings.random()) / 2
         if not self._failures:
-            _log.warn("{server} cannot be reached: {error}", server=self._target.name, error=str(error))
+            # It can hold what the server said.
+            why = printable(str(error), 300)
+            _log.warn("{server} cannot be reached: {error}", server=self._target.name, error=why)
         self._failures += 1
         self._not_before = self._clock.seconds() + wait
 
@@ -230,13 +233,15 @@ class ConnectionPool:
         for made in list(self._being_made):
             made.cancel()
         for connection in list(self._busy):
-            connection.abort(_CLOSED)
+            connection.abort(_closed())
         for turn in list(self._turns.waiting):
             turn.cancel()
         await gatherResults(list(self._ending))
 
 
-_CLOSED = TemporaryFailure("The client was closed", enhanced="4.3.2")
+def _closed() -> TemporaryFailure:
+    """A new one each time: what is raised holds on to the frames that it went through."""
+    return TemporaryFailure("The client was closed", enhanced="4.3.2")
 
 
 def _one_line(error: Exception) -> str:

@@ -176,6 +176,17 @@ def test_a_server_that_cannot_be_reached_is_left_alone_for_longer_each_time() ->
     play.close()
 
 
+def test_what_a_server_says_does_not_reach_the_log_as_it_is() -> None:
+    """Control characters could deceive who reads it, and the length fill it."""
+    play = Play({"greeting": "554 5.7.1 \x1b[2J\u202e" + "x" * 900})
+    with capturedLogs() as logged:
+        deliver(play)
+    (event,) = logged
+    assert "554 5.7.1 ?[2J\\x{202E}xxx" in event["error"]
+    assert len(event["error"]) == 300
+    play.close()
+
+
 def test_the_times_between_attempts_are_not_the_same_for_all() -> None:
     """Jitter, from a half of the time to all of it."""
     play = Play(retry_first=8, random=lambda: 0.0)
@@ -298,6 +309,31 @@ def test_no_connection_is_made_by_a_client_that_was_closed_while_it_asked_one() 
         assert len(play.server.lines) == idle
 
 
+def test_each_delivery_to_a_client_that_is_closed_has_a_failure_of_its_own() -> None:
+    """Connections that are in use when it is closed."""
+    play = Play({".": None})
+    for _ in range(2):
+        play.start(CONTENT, "a@x")
+    play.close()
+    first, second = (protocol.failure for protocol in play.server.protocols.values())
+    assert str(first) == str(second) == "451 4.3.2 The client was closed"
+    assert first is not second
+
+
+def test_each_delivery_that_is_given_up_has_a_failure_of_its_own() -> None:
+    """One for all would hold on to the frames of each."""
+    play = Play({".": None})
+    for _ in range(2):
+        (started,) = play.start(CONTENT, "a@x")
+        started.addErrback(lambda _: None)
+        started.cancel()
+        play.settle()
+    first, second = (protocol.failure for protocol in play.server.protocols.values())
+    assert str(first) == str(second) == "451 4.4.2 The delivery was not finished"
+    assert first is not second
+    play.close()
+
+
 def test_starttls_that_is_wanted_and_not_offered_is_a_failure_that_passes() -> None:
     """RFC 3207 §4: nothing is sent in the clear."""
     play = Play(security=Security.STARTTLS)
@@ -378,6 +414,7 @@ def test_a_client_logs_in(credentials: Any, offered: str, answers: list[str], sa
             "The server refused our AUTH: 535",
         ),
         (LOGIN, {"AUTH": "334 again", "*": "501 5.0.0 Cancelled"}, "The server refused our AUTH: 501"),
+        (LOGIN, {"AUTH": "334 again", "*": "334 and again"}, "The server refused our AUTH: 334 and again"),
         (External(), {}, "The server offers no mechanism of AUTH for us"),
     ],
 )
