@@ -18,6 +18,7 @@ from lmtp_twisted.backends.http import HTTPBackend, Per
 from lmtp_twisted.backends.http import connections as connections_module
 from lmtp_twisted.errors import TemporaryFailure
 from lmtp_twisted.interfaces import IReceivedMessage
+from lmtp_twisted.testing import FakePool
 
 Make = Callable[..., HTTPBackend]
 
@@ -117,6 +118,35 @@ async def soon() -> None:
     turn: Deferred[None] = Deferred()
     reactor.callLater(0, turn.callback, None)  # type: ignore[attr-defined]  # the real reactor
     await turn
+
+
+@pytest_twisted.ensureDeferred
+async def test_large_messages_that_are_still_read_count_as_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no longer where nobody waits for one, or it cannot be read."""
+
+    def fail(_: object) -> Any:
+        raise OSError(5, "Input/output error")
+
+    thread: Any = FakePool(immediate=False)
+    backend = HTTPBackend("http://192.0.2.1/", connections=1, pool=thread)
+    message = received("a@x", block=10)
+    monkeypatch.setattr(type(message), "blocks", fail)
+    reading: list[Deferred[Any]] = []
+
+    def read(count: int) -> None:
+        for _ in range(count):
+            waiting = Deferred.fromCoroutine(backend.deliver(message))
+            reading.append(waiting.addErrback(lambda failure: failure.trap(CancelledError, OSError)))
+        with pytest.raises(TemporaryFailure, match="Too busy"):
+            backend.getDelivery(message.session)
+
+    read(10)
+    reading[0].cancel()
+    assert backend.getDelivery(message.session) is backend
+    read(1)
+    thread.run()
+    await DeferredList(reading)
+    assert backend.getDelivery(message.session) is backend
 
 
 @pytest_twisted.ensureDeferred

@@ -81,6 +81,8 @@ class AMQPBackend:
         self._cluster = Cluster(reactor, broker.nodes, open_connection, self._changed)
         self._waiting: deque[Publication] = deque()
         self._large = DeferredSemaphore(MOST_LARGE)
+        # Those whose content is not in memory yet.
+        self._unread = 0
         self._numbers = count(1)
 
     def start(self) -> None:
@@ -97,7 +99,7 @@ class AMQPBackend:
         """
         if (refusal := self._refusal_of_all()) is not None:
             raise refusal
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) + self._unread >= MOST_WAITING:
             raise refusals.busy()
         return SizedDelivery(self)
 
@@ -130,6 +132,7 @@ class AMQPBackend:
         if message.inMemory:
             self._publish(publications, message.read())
         else:
+            self._unread += len(publications)
             self._large.run(self._read_and_publish, message, publications)
         return [publication.done for publication in publications]
 
@@ -142,15 +145,17 @@ class AMQPBackend:
         return Deferred.fromCoroutine(self._publish_file(message, publications))
 
     async def _publish_file(self, message: IReceivedMessage, publications: list[Publication]) -> None:
-        if not any(publication.is_wanted for publication in publications):
-            return
         try:
+            if not any(publication.is_wanted for publication in publications):
+                return
             body = await deferToThreadPool(self._reactor, self._pool, message.read)
         except Exception:
             _log.failure("{id}: cannot be read", id=message.id)
             for publication in publications:
                 publication.fail(refusals.broken())
             return
+        finally:
+            self._unread -= len(publications)
         self._publish(publications, body)
         # Its octets stay in memory until then.
         await DeferredList([publication.done for publication in publications])

@@ -114,22 +114,27 @@ class HTTPBackend:
 
     async def deliver(self, message: IReceivedMessage) -> list[Deferred[Any]]:
         """Post it."""
-        trace = message.trace()
-        if message.inMemory:
-            digests = digests_of(message, trace)
-        else:
-            digests = await deferToThreadPool(self._reactor, self._pool, digests_of, message, trace)
-        if self._per is Per.RECIPIENT:
-            batches = [[recipient] for recipient in message.recipients]
-        else:
-            batches = list(in_requests(message.recipients))
+        # From the start, or any number could wait for their digests.
+        self._messages += 1
+        try:
+            trace = message.trace()
+            if message.inMemory:
+                digests = digests_of(message, trace)
+            else:
+                digests = await deferToThreadPool(self._reactor, self._pool, digests_of, message, trace)
+            if self._per is Per.RECIPIENT:
+                batches = [[recipient] for recipient in message.recipients]
+            else:
+                batches = list(in_requests(message.recipients))
+        except BaseException:
+            self._messages -= 1
+            raise
         # A message for very many does not take all turns that come: it stands in the queue with a few requests.
         turns = DeferredSemaphore(self._connections)
         posted = [Deferred.fromCoroutine(self._post(message, trace, digests, batch, turns)) for batch in batches]
         outcomes: list[Deferred[Any]] = []
         for waiting, batch in zip(posted, batches, strict=True):
             outcomes += _for_each(waiting, len(batch))
-        self._messages += 1
         DeferredList(posted).addCallback(self._done)
         return outcomes
 
