@@ -16,8 +16,7 @@ from service_identity import VerificationError
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.python.failure import Failure
-from twisted.web._newclient import _WrapperException
-from twisted.web.client import RequestGenerationFailed
+from twisted.web.client import RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed
 
 from lmtp_twisted.backends.http.client import Answer
 from lmtp_twisted.errors import is_enhanced
@@ -134,7 +133,7 @@ def reply_to(failure: Failure) -> Reply | None:
     if failure.check(RequestGenerationFailed):
         # The message cannot be read.
         return _FAILED
-    if not isinstance(failure.value, _WrapperException):
+    if not isinstance(failure.value, (RequestTransmissionFailed, ResponseFailed)):
         return None
     return _INSECURE if any(reason.check(TLSError, VerificationError) for reason in failure.value.reasons) else _BROKEN
 

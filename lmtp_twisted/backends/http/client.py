@@ -15,8 +15,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.python.failure import Failure
-from twisted.web._newclient import _WrapperException
-from twisted.web.client import Agent, RequestTransmissionFailed, ResponseDone
+from twisted.web.client import Agent, RequestGenerationFailed, RequestTransmissionFailed, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
@@ -142,7 +141,7 @@ class Client:
             reader = _BodyReader()
             response.deliverBody(reader)
             content = await reader.done
-        except _WrapperException as error:
+        except (RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed) as error:
             if any(reason.check(CancelledError) for reason in error.reasons):
                 raise CancelledError
             raise

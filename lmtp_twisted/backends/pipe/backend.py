@@ -16,7 +16,6 @@ from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.description import YES_OR_NO, choose
 from lmtp_twisted.backends.maildir.lines import Newlines
 from lmtp_twisted.backends.maildir.naming import Case
-from lmtp_twisted.backends.maildir.subaddress import Subaddresses
 from lmtp_twisted.backends.pipe.account import Account, home_of
 from lmtp_twisted.backends.pipe.command import Command
 from lmtp_twisted.backends.pipe.content import Form
@@ -30,6 +29,7 @@ from lmtp_twisted.errors import DeliveryError, TemporaryFailure
 from lmtp_twisted.interfaces import ILMTPDeliveryFactory, IReceivedMessage
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.settings import Settings
+from lmtp_twisted.wire.addresses import check_separator
 from lmtp_twisted.wire.replies import printable
 
 _log = Logger(namespace="lmtp_twisted")
@@ -90,8 +90,7 @@ class PipeBackend(RecipientDelivery):
         self._directory = os.path.abspath(directory)
         if not os.path.isdir(self._directory):
             raise ValueError(f"there is no directory {self._directory}")
-        # It refuses the separators that are none.
-        Subaddresses(separator=separator)
+        check_separator(separator)
         self._naming = Naming(hostname or Settings().hostname, case, separator)
         self._form = form
         self._timeout = timeout

@@ -17,7 +17,7 @@ from lmtp_twisted.backends.maildir.naming import Case, component
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.errors import PermanentFailure
 from lmtp_twisted.interfaces import IReceivedMessage
-from lmtp_twisted.wire.addresses import CONTROL_CHARACTERS, Address
+from lmtp_twisted.wire.addresses import CONTROL_CHARACTERS, Address, split_detail
 
 #: The placeholders, each with its environment variables.
 PLACEHOLDERS: Mapping[str, tuple[str, ...]] = {
@@ -82,8 +82,7 @@ class Naming:
             with a hyphen or a dot, a local part that is empty, holds a slash or is longer than a file's name can be.
         """
         local = component(unicodedata.normalize("NFC", address.local))
-        places = [place for separator in self.separator if (place := local.find(separator, 1)) > 0]
-        user, rest = (local[: min(places)], local[min(places) :]) if places else (local, "")
+        user, rest = split_detail(local, self.separator)
         if self.case is Case.FOLD or user.lower() == "postmaster":
             user = user.lower()
         extension = rest[1:]
