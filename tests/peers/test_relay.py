@@ -20,7 +20,8 @@ from lmtp_twisted.client.capabilities import Capabilities
 from lmtp_twisted.testing import ScriptedDeliveries
 
 #: As many recipients as give each of three servers some.
-MANY = [f"u{number}@x" for number in range(12)]
+# So many that each of three servers gets some, wherever its port puts it on the ring.
+MANY = [f"u{number}@x" for number in range(90)]
 
 
 class Relays:
