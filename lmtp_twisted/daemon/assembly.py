@@ -19,12 +19,14 @@ from lmtp_twisted.daemon.lines import one_line
 from lmtp_twisted.daemon.listening import may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
 from lmtp_twisted.daemon.making import Surroundings, make_generation, settings_of
+from lmtp_twisted.daemon.members import Alone
 from lmtp_twisted.daemon.options import Options
 from lmtp_twisted.daemon.ports import Ports
 from lmtp_twisted.daemon.renewal import renew
 from lmtp_twisted.daemon.said import Faults, plain_line
 from lmtp_twisted.daemon.servers import servers_of
 from lmtp_twisted.daemon.service import LMTPService
+from lmtp_twisted.daemon.web.site import make_site
 from lmtp_twisted.daemon.writer import LineWriter
 from lmtp_twisted.threads import THREADS
 
@@ -80,12 +82,14 @@ def _assemble(
     log = _open_log(options, is_trial)
     _enter_directory(options.parent)
     servers = servers_of(options.said, options.listeners, faults)
-    notes = ports.try_to_listen([wanted for server in servers for wanted in server.wanted], faults, is_trial=is_trial)
+    wanted = [wanted for server in servers for wanted in server.wanted]
+    notes = ports.try_to_listen(wanted, faults, is_trial=is_trial)
     # Its threads start with the service: none survives the fork of a daemon.
     pool = ThreadPool(minthreads=0, maxthreads=THREADS, name="lmtp")
     # The service waits for them as long as it says; what hangs then must not keep the process.
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes threads all the same
-    surroundings = Surroundings(reactor, pool, log, is_trial)
+    members = Alone({"taking": lambda _: any(factory.is_taking for factory in service.factories)})
+    surroundings = Surroundings(reactor, pool, log, make_site(reactor, members), is_trial)
     service = LMTPService(
         reactor=reactor,
         generation=make_generation(options, servers, surroundings, faults),

@@ -57,12 +57,14 @@ class Surroundings:
     :ivar reactor: the reactor.
     :ivar pool: the threads.
     :ivar log: the log.
+    :ivar site: what is shown by HTTP.
     :ivar is_trial: whether the server is made to see whether it can be, and never started.
     """
 
     reactor: Any
     pool: ThreadPool
     log: Log
+    site: Any = None
     is_trial: bool = False
 
 
@@ -112,6 +114,9 @@ def make_generation(
         entrances: list[Entrance] = []
         factories: dict[str, LMTPFactory] = {}
         for server in servers:
+            if server.is_web:
+                entrances += [Entrance(wanted, surroundings.site, True) for wanted in server.wanted]
+                continue
             with faults.caught(server.listener):
                 _serve(server, destinations, certificates, as_later, shared, faults, factories, entrances)
         faults.end()

@@ -132,8 +132,9 @@ class LMTPService(Service):
             opened.callback(None)
             return port
 
+        say_where = _shows if entrance.is_web else _listens
         waiting = self._ports.listen(entrance.description, self._doors[key])
-        self._listening[key] = waiting.addCallback(_say_where).addCallbacks(listens, opened.errback)
+        self._listening[key] = waiting.addCallback(say_where).addCallbacks(listens, opened.errback)
         return opened
 
     def _too_late(self, _: object, failures: Sequence[Failure]) -> None:
@@ -205,7 +206,7 @@ class LMTPService(Service):
     async def _reload(self) -> None:
         before = self.generation
         new = self._renew(before)
-        wanted = {entrance.description.key: entrance for entrance in new.entrances}
+        wanted = new.places
         try:
             await self._open_all([entrance for key, entrance in wanted.items() if key not in self._listening])
         except Faults:
@@ -271,19 +272,23 @@ class LMTPService(Service):
         _log.info("stopping, sessions={count}", count=len(self.sessions))
         if self._looking is not None and self._looking.running:
             self._looking.stop()
+        # Before the ports are closed: who has connected already is told.
+        for generation in self._generations:
+            generation.refuse()
+        for entrance in self.generation.entrances:
+            if not entrance.is_web:
+                await self._close(entrance.description.key)
         timers = [
             self._reactor.callLater(self._drain_timeout, self._hurry_sessions),
             self._reactor.callLater(self._drain_timeout + _FAREWELL, self._abort_sessions),
         ]
         for generation in self._generations:
-            generation.refuse()
-        for key in list(self._listening):
-            await self._close(key)
-        for generation in self._generations:
             await generation.ended()
         for timer in timers:
             if timer.active():
                 timer.cancel()
+        for key in list(self._listening):
+            await self._close(key)
         backends = gatherResults([*self._before.values(), self.generation.context.shut_down()])
         await self._finish("shutting the backends down", backends)
         await self._finish("stopping the threads", self._stop_pool())
@@ -356,7 +361,7 @@ class LMTPService(Service):
         return stopped
 
 
-def _say_where(port: IListeningPort) -> IListeningPort:
+def _listens(port: IListeningPort) -> IListeningPort:
     address: Any = port.getHost()
     if isinstance(address, UNIXAddress):
         _log.info("listening on {path}", path=os.path.abspath(os.fsdecode(address.name or b"")))
@@ -366,6 +371,18 @@ def _say_where(port: IListeningPort) -> IListeningPort:
         # An endpoint of another package, whose description told us nothing.
         port.stopListening()
         raise ValueError("port 25 is SMTP's, and LMTP must not be spoken there (RFC 2033 section 5)")
-    host = getattr(address, "host", address)
-    _log.info("listening on {host}:{port}", host=f"[{host}]" if ":" in str(host) else host, port=number)
+    _log.info("listening on {place}", place=_host_and_port(address))
     return port
+
+
+def _shows(port: IListeningPort) -> IListeningPort:
+    address: Any = port.getHost()
+    is_unix = isinstance(address, UNIXAddress)
+    place = os.path.abspath(os.fsdecode(address.name or b"")) if is_unix else f"http://{_host_and_port(address)}/"
+    _log.info("status on {place}", place=place)
+    return port
+
+
+def _host_and_port(address: Any) -> str:
+    host = getattr(address, "host", address)
+    return f"{f'[{host}]' if ':' in str(host) else host}:{getattr(address, 'port', None)}"
