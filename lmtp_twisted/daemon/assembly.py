@@ -29,10 +29,21 @@ from lmtp_twisted.daemon.journal import Journal
 from lmtp_twisted.daemon.lines import one_line
 from lmtp_twisted.daemon.listening import may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
+from lmtp_twisted.daemon.members import Alone
 from lmtp_twisted.daemon.options import Options, installed_version
 from lmtp_twisted.daemon.said import Fault, Faults, Said, plain_line
-from lmtp_twisted.daemon.servers import AsLater, Certificates, Server, endpoints_of, portal_for, servers_of, try_places
+from lmtp_twisted.daemon.servers import (
+    AsLater,
+    Certificates,
+    Server,
+    endpoints_of,
+    portal_for,
+    servers_of,
+    try_places,
+    web_server_of,
+)
 from lmtp_twisted.daemon.service import LMTPService
+from lmtp_twisted.daemon.web.site import make_site
 from lmtp_twisted.daemon.writer import LineWriter
 from lmtp_twisted.extensions.proxy import MOST_WAITING
 from lmtp_twisted.factory import LMTPFactory
@@ -102,7 +113,8 @@ def _assemble(options: Options, reactor: Any, faults: Faults, is_trial: bool) ->
     log = _open_log(options, is_trial)
     _enter_directory(options.parent)
     servers = servers_of(said, options.listeners, faults)
-    in_use = try_places(servers, faults, is_trial=is_trial)
+    web = web_server_of(said, faults)
+    in_use = try_places(servers + web, faults, is_trial=is_trial)
     # Its threads start with the service: none survives the fork of a daemon.
     pool = ThreadPool(minthreads=0, maxthreads=THREADS, name="lmtp")
     # The service waits for them as long as it says; what hangs then must not keep the process.
@@ -127,7 +139,10 @@ def _assemble(options: Options, reactor: Any, faults: Faults, is_trial: bool) ->
     for server in servers:
         with faults.caught(server.listener):
             made += _serve(server, reactor, destinations, certificates, as_later, shared, faults)
+    web_endpoints = [endpoint for server in web for endpoint in endpoints_of(server, reactor, None, faults)]
     faults.end()
+    factories = [factory for factory, _ in made]
+    members = Alone({"taking": lambda _: any(factory.is_taking for factory in factories)})
     service = LMTPService(
         reactor=reactor,
         servers=made,
@@ -135,6 +150,7 @@ def _assemble(options: Options, reactor: Any, faults: Faults, is_trial: bool) ->
         context=context,
         log=log,
         certificates=certificates.all,
+        web=[(make_site(reactor, members), web_endpoints)] if web_endpoints else [],
         drain_timeout=said["drain-timeout"],
         facts=_facts(options, settings),
     )

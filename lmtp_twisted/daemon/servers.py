@@ -22,6 +22,7 @@ from lmtp_twisted.daemon.listening import (
     TLSEndpoint,
     make_endpoint,
     read_description,
+    read_http_description,
     try_to_listen,
 )
 from lmtp_twisted.daemon.said import Fault, Faults, Place, Said
@@ -83,6 +84,22 @@ def servers_of(top: Said, listeners: Mapping[str, Said], faults: Faults) -> list
     for server in servers[1:]:
         _refuse_users(server.wanted, server.said, listeners[server.listener.partition(".")[2]], faults)
     return [server for server in servers if server.wanted]
+
+
+def web_server_of(top: Said, faults: Faults) -> list[Server]:
+    """
+    :param top: the options.
+    :param faults: gets what is wrong.
+    :returns: where ``--http`` is: one, or none.
+    """
+    if top["http"] is None:
+        return []
+    place = top.place("http").saying(top["http"])
+    try:
+        return [Server("", top, [(place, read_http_description(top["http"]), False)])]
+    except ValueError as error:
+        faults.add(Fault(place, f": {error}"))
+        return []
 
 
 def _want(server: Server, key: str, index: int | None, value: Any, faults: Faults) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, Logger
@@ -47,6 +47,7 @@ class LMTPService(Service):
     :param context: the backends.
     :param log: the log.
     :param certificates: are looked after while the server runs.
+    :param web: what is shown by HTTP, with the endpoints where it listens. It goes on while sessions end.
     :param drain_timeout: seconds that sessions get to finish, and backends and threads after them, these no less than
         :data:`LEAST_PATIENCE`.
     :param facts: what to say in the log at the start.
@@ -61,6 +62,7 @@ class LMTPService(Service):
         context: BackendContext,
         log: Log,
         certificates: Sequence[ReloadedCertificate] = (),
+        web: Sequence[tuple[IProtocolFactory, Sequence[Any]]] = (),
         drain_timeout: float,
         facts: Sequence[str],
     ) -> None:
@@ -73,7 +75,9 @@ class LMTPService(Service):
         self._looking: LoopingCall | None = None
         self._drain_timeout = drain_timeout
         self.facts = facts
+        self._web = web
         self._listening: list[Deferred[Any]] = []
+        self._web_listening: list[Deferred[Any]] = []
         self._handlers: dict[signal.Signals, Any] = {}
 
     @property
@@ -103,15 +107,25 @@ class LMTPService(Service):
         super().privilegedStartService()
         for fact in self.facts:
             _log.info("{fact}", fact=fact)
-        for factory, endpoints in self._servers:
-            for endpoint in endpoints:
-                self._listen(factory, endpoint)
+        for servers, listening, listens in (
+            (self._servers, self._listening, _listens),
+            (self._web, self._web_listening, _shows),
+        ):
+            for factory, endpoints in servers:
+                for endpoint in endpoints:
+                    self._listen(factory, endpoint, listening, listens)
 
-    def _listen(self, factory: LMTPFactory, endpoint: Any) -> None:
+    def _listen(
+        self,
+        factory: IProtocolFactory,
+        endpoint: Any,
+        listening: list[Deferred[Any]],
+        listens: Callable[[IListeningPort], IListeningPort],
+    ) -> None:
         failures: list[Failure] = []
         waiting = endpoint.listen(factory)
-        self._listening.append(waiting)
-        waiting.addCallback(_listens).addErrback(failures.append)
+        listening.append(waiting)
+        waiting.addCallback(listens).addErrback(failures.append)
         if failures:
             failures[0].raiseException()
         # An endpoint that takes its time fails where nobody is left to raise to.
@@ -158,10 +172,7 @@ class LMTPService(Service):
         _log.info("stopping, sessions={count}", count=len(self.sessions))
         if self._looking is not None and self._looking.running:
             self._looking.stop()
-        for waiting in self._listening:
-            waiting.cancel()
-            await self._finish("closing a port", waiting.addCallback(_stop_listening))
-        self._listening.clear()
+        await self._close(self._listening)
         timers = [
             self._reactor.callLater(self._drain_timeout, self._hurry_sessions),
             self._reactor.callLater(self._drain_timeout + _FAREWELL, self._abort_sessions),
@@ -170,6 +181,7 @@ class LMTPService(Service):
         for timer in timers:
             if timer.active():
                 timer.cancel()
+        await self._close(self._web_listening)
         await self._finish("shutting the backends down", self._context.shut_down())
         await self._finish("stopping the threads", self._stop_pool())
         for number, handler in self._handlers.items():
@@ -177,6 +189,12 @@ class LMTPService(Service):
         self._handlers.clear()
         _log.info("stopped")
         self._log.stop()
+
+    async def _close(self, listening: list[Deferred[Any]]) -> None:
+        for waiting in listening:
+            waiting.cancel()
+            await self._finish("closing a port", waiting.addCallback(_stop_listening))
+        listening.clear()
 
     def _hurry_sessions(self) -> None:
         _log.warn(
@@ -241,9 +259,21 @@ def _listens(port: IListeningPort) -> IListeningPort:
         # An endpoint of another package, whose description told us nothing.
         port.stopListening()
         raise ValueError("port 25 is SMTP's, and LMTP must not be spoken there (RFC 2033 section 5)")
-    host = getattr(address, "host", address)
-    _log.info("listening on {host}:{port}", host=f"[{host}]" if ":" in str(host) else host, port=number)
+    _log.info("listening on {place}", place=_host_and_port(address))
     return port
+
+
+def _shows(port: IListeningPort) -> IListeningPort:
+    address: Any = port.getHost()
+    is_unix = isinstance(address, UNIXAddress)
+    place = os.path.abspath(os.fsdecode(address.name or b"")) if is_unix else f"http://{_host_and_port(address)}/"
+    _log.info("status on {place}", place=place)
+    return port
+
+
+def _host_and_port(address: Any) -> str:
+    host = getattr(address, "host", address)
+    return f"{f'[{host}]' if ':' in str(host) else host}:{getattr(address, 'port', None)}"
 
 
 def _stop_listening(port: IListeningPort | None) -> Any:
