@@ -22,6 +22,7 @@ PEERS = {
     "btrfs": ("mkfs.btrfs", "btrfs"),
     "ext4": ("mkfs.ext4",),
     "strace": ("strace",),
+    "chromium": ("chromium", "chromedriver"),
     "postgresql": ("initdb", "pg_ctl", "postgres", "psql"),
 }
 

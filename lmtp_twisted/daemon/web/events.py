@@ -15,7 +15,7 @@ from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from lmtp_twisted.daemon.monitoring.gathering import Gatherer
-from lmtp_twisted.daemon.web.telling import NEVER, Event, Telling
+from lmtp_twisted.daemon.web.telling import Event, Telling
 
 _log = Logger(namespace="lmtp_twisted")
 
@@ -114,6 +114,7 @@ class Events(Resource):
     def _add(self, reader: _Reader) -> None:
         self._readers.append(reader)
         if len(self._readers) == 1:
+            self._telling.begin()
             self._gatherer.ticked.append(self._ticked)
             self._alive.start(_ALIVE_AFTER, now=False)
 
@@ -136,7 +137,7 @@ class Events(Resource):
         for reader in list(self._readers):
             if reader.paused_at is not None:
                 continue
-            if reader.until == event.after != NEVER:
+            if reader.until == event.after:
                 reader.write(event)
             elif reader.until != event.until:
                 self._catch_up(reader)

@@ -83,6 +83,10 @@ class Telling:
             self._begun = event
         return event
 
+    def begin(self) -> None:
+        """Somebody looks again: what nobody has heard is no news."""
+        self._last, self._until = {}, self._latest()
+
     async def news(self) -> Event:
         """
         For all pages that have heard the event before.
