@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -25,6 +26,7 @@ class FakeGatherer:
 
     def __init__(self) -> None:
         self.ticked: list[Callable[[object], None]] = []
+        self.latest = SimpleNamespace(time=0)
         self.asked = 0
         self.lists: dict[str, Any] = {"failures": [], "slowest": [], "domains": [], "other": {}}
         self.connected: dict[str, Any] = {"total": 0, "sessions": []}
@@ -35,6 +37,7 @@ class FakeGatherer:
 
     def tick(self, time: int, messages: int = 0, buckets: tuple[int, ...] = (0, 0)) -> None:
         """A second is over."""
+        self.latest = SimpleNamespace(time=time)
         values = {"time": time, "sessions": 1, "members": 1, "messages": messages, "delivery_seconds": list(buckets)}
         for name, column in self._series.items():
             column.append(values.get(name, 0))

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from lmtp_twisted.daemon.monitoring.figures import BUCKETS
 from lmtp_twisted.daemon.web.events import MOST_READERS, PATIENCE, Events
 from lmtp_twisted.daemon.web.telling import Telling
 
@@ -89,7 +90,7 @@ def test_at_first_all_is_told_and_then_what_is_new(world: World) -> None:
     assert "Cache-Control: no-store\r\n" in said
     assert "retry: 2000\n\n" in said
     ((kind, _, data),) = reader.events()
-    assert (kind, data["about"]) == ("state", {"host": "mx.example.org"})
+    assert (kind, data["about"]) == ("state", {"host": "mx.example.org", "buckets": list(BUCKETS)})
     # Of the first second nobody knows what was before it.
     assert data["ticks"] == [
         [1001, 1, 1, 1, 0, 10, 0, 0, 0, 0, 0, [0, 0]],

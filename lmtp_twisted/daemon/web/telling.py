@@ -17,12 +17,15 @@ from typing import Any
 
 import attrs
 
+from lmtp_twisted.daemon.monitoring.figures import BUCKETS
 from lmtp_twisted.daemon.monitoring.gathering import Gatherer
 
 _GAUGES = ("sessions", "members")
 _COUNTERS = ("sessions_total", "messages", "bytes", "2xx", "4xx", "5xx", "refused")
-#: Before all seconds.
+#: Before all seconds, as the gatherer has it.
 NEVER = 0
+#: Sessions that are told: they change all the time.
+MOST_SESSIONS = 100
 
 
 @attrs.frozen
@@ -50,7 +53,7 @@ class Telling:
 
     def __init__(self, gatherer: Gatherer, about: Mapping[str, object]) -> None:
         self._gatherer = gatherer
-        self._about = about
+        self._about = {**about, "buckets": BUCKETS}
         # Another run of the server counts from nought, so its ticks do not follow ours.
         self._run = secrets.token_hex(6)
         self._last: dict[str, Any] = {}
@@ -66,7 +69,8 @@ class Telling:
         if run != self._run or not (time.isascii() and time.isdecimal()):
             return NEVER
         times = self._gatherer.series()["time"]
-        return int(time) if times and times[0] <= int(time) <= times[-1] else NEVER
+        # int() of what is longer takes its time.
+        return int(time) if len(time) < 20 and times and times[0] <= int(time) <= times[-1] else NEVER
 
     async def since(self, after: int) -> Event:
         """
@@ -75,7 +79,7 @@ class Telling:
         :param after: what :meth:`place` has given.
         :returns: all that came later, and the lists as they are.
         """
-        if after == NEVER and self._begun is not None and self._begun.until == self._latest():
+        if after == NEVER and self._begun is not None and self._begun.until == self._gatherer.latest.time:
             return self._begun
         event = self._event("tick" if after else "state", after, await self._lists())
         if after == NEVER:
@@ -85,7 +89,7 @@ class Telling:
 
     def begin(self) -> None:
         """Somebody looks again: what nobody has heard is no news."""
-        self._last, self._until = {}, self._latest()
+        self._last, self._until = {}, self._gatherer.latest.time
 
     async def news(self) -> Event:
         """
@@ -101,18 +105,16 @@ class Telling:
         self._until = event.until
         return event
 
-    def _latest(self) -> int:
-        return int((self._gatherer.series()["time"] or [NEVER])[-1])
-
     async def _lists(self) -> dict[str, Any]:
-        sessions = await self._gatherer.sessions()
-        return {**await self._gatherer.events(), "sessions": sessions}
+        connected = await self._gatherer.sessions()
+        shown = {"total": connected["total"], "sessions": connected["sessions"][:MOST_SESSIONS]}
+        return {**await self._gatherer.events(), "sessions": shown}
 
     def _event(self, kind: str, after: int, lists: Mapping[str, Any]) -> Event:
         data = {"ticks": ticks_of(self._gatherer.series(), after), **lists}
         if kind == "state":
             data["about"] = self._about
-        until = self._latest()
+        until = self._gatherer.latest.time
         text = json.dumps(data, separators=(",", ":"))
         return Event(after, until, f"event: {kind}\nid: {self._run}-{until}\ndata: {text}\n\n".encode())
 
