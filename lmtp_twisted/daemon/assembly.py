@@ -30,6 +30,7 @@ from lmtp_twisted.daemon.lines import one_line
 from lmtp_twisted.daemon.listening import may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
 from lmtp_twisted.daemon.members import Alone
+from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.options import Options, installed_version
 from lmtp_twisted.daemon.said import Fault, Faults, Said, plain_line
 from lmtp_twisted.daemon.servers import (
@@ -129,20 +130,25 @@ def _assemble(options: Options, reactor: Any, faults: Faults, is_trial: bool) ->
     named = {} if options.configuration is None else options.configuration.backends
     destinations = as_later(lambda: Destinations(context, named, faults))
     certificates = Certificates()
+    spool = Spool(reactor, pool, directory)
+    monitor = Monitor(context, spool, lambda: (session for factory, _ in made for session in factory.sessions))
     shared = {
         "observers": [Journal(log)] if log.has("info") else [],
         "reactor": reactor,
-        "spool": Spool(reactor, pool, directory),
+        "spool": spool,
         "shared_count": HeadCount(settings.max_sessions, settings.max_sessions_per_peer),
     }
-    made = []
+    if web:
+        shared["observers"] = [monitor.counts, *shared["observers"]]
+        shared["command_counts"] = monitor.counts.commands
+    made: list[tuple[LMTPFactory, list[Any]]] = []
     for server in servers:
         with faults.caught(server.listener):
             made += _serve(server, reactor, destinations, certificates, as_later, shared, faults)
     web_endpoints = [endpoint for server in web for endpoint in endpoints_of(server, reactor, None, faults)]
     faults.end()
     factories = [factory for factory, _ in made]
-    members = Alone({"taking": lambda _: any(factory.is_taking for factory in factories)})
+    members = Alone({"taking": lambda _: any(factory.is_taking for factory in factories), **monitor.answers()})
     service = LMTPService(
         reactor=reactor,
         servers=made,
@@ -150,6 +156,7 @@ def _assemble(options: Options, reactor: Any, faults: Faults, is_trial: bool) ->
         context=context,
         log=log,
         certificates=certificates.all,
+        log_observers=[monitor.errors] if web else [],
         web=[(make_site(reactor, members), web_endpoints)] if web_endpoints else [],
         drain_timeout=said["drain-timeout"],
         facts=_facts(options, settings),

@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import ILogObserver, Logger, globalLogPublisher
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -47,6 +47,7 @@ class LMTPService(Service):
     :param context: the backends.
     :param log: the log.
     :param certificates: are looked after while the server runs.
+    :param log_observers: each an :class:`~twisted.logger.ILogObserver` that hears the log while the server runs.
     :param web: what is shown by HTTP, with the endpoints where it listens. It goes on while sessions end.
     :param drain_timeout: seconds that sessions get to finish, and backends and threads after them, these no less than
         :data:`LEAST_PATIENCE`.
@@ -62,6 +63,7 @@ class LMTPService(Service):
         context: BackendContext,
         log: Log,
         certificates: Sequence[ReloadedCertificate] = (),
+        log_observers: Sequence[Any] = (),
         web: Sequence[tuple[IProtocolFactory, Sequence[Any]]] = (),
         drain_timeout: float,
         facts: Sequence[str],
@@ -72,6 +74,7 @@ class LMTPService(Service):
         self._context = context
         self._log = log
         self._certificates = certificates
+        self._log_observers = log_observers
         self._looking: LoopingCall | None = None
         self._drain_timeout = drain_timeout
         self.facts = facts
@@ -143,6 +146,8 @@ class LMTPService(Service):
             self.privilegedStartService()
         self._pool.start()
         self._log.start()
+        for observer in self._log_observers:
+            globalLogPublisher.addObserver(observer)
         if self._certificates:
             self._looking = LoopingCall(deferToThreadPool, self._reactor, self._pool, self._look)
             self._looking.clock = self._reactor
@@ -187,6 +192,8 @@ class LMTPService(Service):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
+        for observer in self._log_observers:
+            globalLogPublisher.removeObserver(observer)
         _log.info("stopped")
         self._log.stop()
 
