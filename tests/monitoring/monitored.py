@@ -9,6 +9,7 @@ import attrs
 from lmtp_twisted import LMTPFactory, Settings
 from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.daemon.members import Alone
+from lmtp_twisted.daemon.monitoring.figures import Counts
 from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.testing import Conversation, FakePool, FakeReactor, ScriptedDeliveries, fake_spool
@@ -21,7 +22,8 @@ BEGIN = 1_764_012_345
 class Monitored:
     """
     :ivar factory: the server.
-    :ivar monitor: what it counts.
+    :ivar counts: what it counts.
+    :ivar monitor: and all else.
     :ivar members: who is asked.
     """
 
@@ -29,6 +31,7 @@ class Monitored:
     context: BackendContext
     spool: Spool
     factory: LMTPFactory
+    counts: Counts
     monitor: Monitor
     members: Alone
 
@@ -72,18 +75,17 @@ def monitored(backend: Any = None, *, label: str = "store", **options: Any) -> M
     context.label(backend, label)
     spool = fake_spool(reactor)
     made: list[LMTPFactory] = []
-    monitor = Monitor(
-        context, spool, lambda: (session for factory in made for session in factory.sessions), reactor.seconds
-    )
+    monitor = Monitor(lambda: (session for factory in made for session in factory.sessions), reactor.seconds)
+    counts = monitor.watch(context, spool)
     of_factory = {name: options.pop(name) for name in ("policy", "portal") if name in options}
     factory = LMTPFactory(
         backend,
         settings=Settings(hostname="mx.example.org", **options),
         reactor=reactor,
         spool=spool,
-        observers=[monitor.counts],
-        command_counts=monitor.counts.commands,
+        observers=[counts],
+        command_counts=counts.commands,
         **of_factory,
     )
     made.append(factory)
-    return Monitored(reactor, context, spool, factory, monitor, Alone(monitor.answers()))
+    return Monitored(reactor, context, spool, factory, counts, monitor, Alone(monitor.answers()))

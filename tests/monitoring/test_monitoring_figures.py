@@ -12,7 +12,7 @@ from twisted.logger import Logger, LogLevel
 from zope.interface.verify import verifyObject
 
 from lmtp_twisted import PermanentFailure, Reply, TemporaryFailure
-from lmtp_twisted.daemon.monitoring.catalogue import BY_SAMPLE
+from lmtp_twisted.daemon.monitoring.catalogue import BY_SAMPLE, is_cumulative
 from lmtp_twisted.daemon.monitoring.figures import BUCKET_LABELS, ErrorCount
 from lmtp_twisted.daemon.monitoring.reasons import reason_of
 from lmtp_twisted.interfaces import ISessionObserver
@@ -26,7 +26,7 @@ def nonzero(values: dict[str, float]) -> dict[str, float]:
 
 
 def test_what_counts_is_an_observer_of_sessions() -> None:
-    verifyObject(ISessionObserver, monitored().monitor.counts)
+    verifyObject(ISessionObserver, monitored().counts)
 
 
 def test_all_that_is_told_is_in_the_catalogue_and_json_can_hold_it() -> None:
@@ -122,7 +122,7 @@ def test_senders_that_are_refused_are_counted_by_reason() -> None:
 
 
 def test_tls_and_logins_are_counted() -> None:
-    counts = monitored().monitor.counts
+    counts = monitored().counts
     session = SessionInfo(None, None, tls=TLSInfo("TLSv1.3", "x"), user="u", mechanism="PLAIN")  # type: ignore[arg-type]
     counts.sessionSecured(session)
     counts.sessionAuthenticated(session)
@@ -184,6 +184,23 @@ def test_the_process_is_looked_at() -> None:
     assert figures["process_resident_memory_bytes"][""] > 1e7
     assert figures["process_open_fds"][""] >= 3
     assert figures["process_cpu_seconds_total"][""] > 0
+
+
+def test_what_was_counted_before_a_reload_stays() -> None:
+    """Its sessions go on beside those of the next generation, until they end."""
+    server = monitored(Measured({"waiting": 3, "made_total": 4}))
+    later = monitored(Measured({"waiting": 1, "made_total": 1}))
+    server.send("b@x")
+    both = server.monitor.watch(later.context, server.spool)
+    both.sessionStarted(server.client().protocol.session)
+    before = server.figures
+    assert (before["lmtp_backend_waiting"], before["lmtp_sessions_open"]) == ({"store": 4}, {"": 3})
+    server.context.shut_down()
+    after = server.figures
+    assert (after["lmtp_backend_waiting"], after["lmtp_sessions_open"]) == ({"store": 1}, {"": 1})
+    for sample in before:
+        if is_cumulative(sample) and sample.startswith("lmtp"):
+            assert after[sample] == before[sample], sample
 
 
 class Measured(ScriptedDeliveries):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from twisted.logger import Logger
@@ -36,9 +36,12 @@ def of_process() -> Figures:
     return figures
 
 
-def of_spool(spool: Spool) -> Figures:
+def of_spools(spools: Collection[Spool]) -> Figures:
     """Contents in memory and in files."""
-    return {"lmtp_spool_memory_bytes": {"": spool.used}, "lmtp_spool_files": {"": len(spool.open_files)}}
+    return {
+        "lmtp_spool_memory_bytes": {"": sum(spool.used for spool in spools)},
+        "lmtp_spool_files": {"": sum(len(spool.open_files) for spool in spools)},
+    }
 
 
 def of_backends(backends: Iterable[tuple[str, Any]]) -> Figures:

@@ -81,6 +81,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("lmtp_backend_connections", _G, "Connections that a backend has.", ("backend",)),
     Metric("lmtp_backend_batch_messages", _H, "Messages that were stored as one batch.", ("backend",)),
     Metric("lmtp_backend_batch_seconds", _C, "Seconds that threads took to store batches.", ("backend",)),
+    Metric("lmtp_reloads", _C, "Reloads, by whether what they said was put to use.", ("result",)),
     Metric("process_resident_memory_bytes", _G, "Resident memory."),
     Metric("process_cpu_seconds", _C, "Processor time, of the user and of the system."),
     Metric("process_open_fds", _G, "Open files."),
@@ -102,6 +103,11 @@ def is_cumulative(sample: str) -> bool:
 
 
 Figures = dict[str, dict[str, float]]
+
+
+def cumulative(figures: Mapping[str, Mapping[str, float]]) -> Figures:
+    """What stays of a snapshot when what it was made of is gone."""
+    return {sample: dict(values) for sample, values in figures.items() if is_cumulative(sample)}
 
 
 def added(many: Iterable[Mapping[str, Mapping[str, float]]]) -> Figures:

@@ -59,6 +59,8 @@ class _OfBackend:
 @implementer(ISessionObserver)
 class Counts:
     """
+    Of one generation of backends.
+
     :param label_of: gives the label of a backend; ``""`` for ``None``.
     :param recent: what happened lately: is told of all that is not only counted.
     :ivar commands: by verb, for the factories to count.
@@ -108,7 +110,7 @@ class Counts:
         """See :class:`~lmtp_twisted.interfaces.ISessionObserver`."""
         _count(self._refusals, joined("rcpt", reason_of(reply)))
         self._of(backend).refused[reply.code // 100] += 1
-        self._recent.recipient_refused(session, sender, recipient, reply, backend)
+        self._recent.recipient_refused(session, sender, recipient, reply, self._label_of(backend))
 
     def transactionEnded(self, session: SessionInfo, envelope: Envelope, outcomes: tuple[Outcome, ...]) -> None:
         """See :class:`~lmtp_twisted.interfaces.ISessionObserver`."""
@@ -138,12 +140,13 @@ class Counts:
             if digit != 2:
                 self._failed(session, envelope, outcome)
         if slowest > self._recent.slow:
-            self._recent.was_slow(session, envelope, outcomes)
+            outcome = max(outcomes, key=lambda outcome: outcome.seconds)
+            self._recent.was_slow(session, envelope.sender, outcome, self._label_of(outcome.backend))
 
     def _failed(self, session: SessionInfo, envelope: Envelope, outcome: Outcome) -> None:
         where = "content" if outcome.backend is None else "delivery"
         _count(self._refusals, joined(where, reason_of(outcome.reply)))
-        self._recent.failed(session, envelope.sender, outcome, where)
+        self._recent.failed(session, envelope.sender, outcome, self._label_of(outcome.backend), where)
 
     def sessionEnded(self, session: SessionInfo) -> None:
         """See :class:`~lmtp_twisted.interfaces.ISessionObserver`."""

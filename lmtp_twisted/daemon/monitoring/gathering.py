@@ -38,7 +38,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from lmtp_twisted.daemon.members import Members
-from lmtp_twisted.daemon.monitoring.catalogue import SEPARATOR, Figures, added, is_cumulative
+from lmtp_twisted.daemon.monitoring.catalogue import SEPARATOR, Figures, added, cumulative
 from lmtp_twisted.daemon.monitoring.connected import sessions_as_one
 from lmtp_twisted.daemon.monitoring.figures import BUCKET_LABELS
 from lmtp_twisted.daemon.monitoring.recent import events_as_one
@@ -84,7 +84,7 @@ class Totals:
         """
         for key, figures in answers.items():
             self._last.pop(key, None)
-            self._last[key] = {sample: values for sample, values in figures.items() if is_cumulative(sample)}
+            self._last[key] = cumulative(figures)
         while len(self._last) > max(_MOST_KEYS, len(answers)):
             oldest = next(iter(self._last))
             self._gone = added([self._gone, self._last.pop(oldest)])

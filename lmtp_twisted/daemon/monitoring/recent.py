@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from lmtp_twisted.envelope import Envelope, Outcome, Recipient, Sender
+from lmtp_twisted.envelope import Outcome, Recipient, Sender
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.wire.replies import Reply
 
@@ -57,14 +57,12 @@ class _Minute:
 
 class Recent:
     """
-    :param label_of: gives the label of a backend.
     :param now: seconds since 1970.
     :ivar domains: what to count outcomes in; where a domain is not there, :meth:`count_domain` does it.
     :ivar slow: a message that took longer is one for :meth:`was_slow`.
     """
 
-    def __init__(self, label_of: Callable[[Any], str], now: Callable[[], float]) -> None:
-        self._label_of = label_of
+    def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._failures: deque[Record] = deque(maxlen=MOST_FAILURES)
         self._minutes: deque[_Minute] = deque(maxlen=MINUTES + 1)
@@ -101,37 +99,35 @@ class Recent:
 
     def sender_refused(self, session: SessionInfo, sender: Sender | None, reply: Reply) -> None:
         """A failure."""
-        self._remember("mail", session, sender, None, reply, None, session.id)
+        self._remember("mail", session, sender, None, reply, "", session.id)
 
     def recipient_refused(
-        self, session: SessionInfo, sender: Sender, recipient: Recipient | None, reply: Reply, backend: Any
+        self, session: SessionInfo, sender: Sender, recipient: Recipient | None, reply: Reply, backend: str
     ) -> None:
         """A failure."""
         if recipient is not None:
             self.count_domain(recipient.address.domain, reply.code // 100)
         self._remember("rcpt", session, sender, recipient, reply, backend, session.id)
 
-    def failed(self, session: SessionInfo, sender: Sender, outcome: Outcome, where: str) -> None:
+    def failed(self, session: SessionInfo, sender: Sender, outcome: Outcome, backend: str, where: str) -> None:
         """A failure."""
-        reply, backend = outcome.reply, outcome.backend
-        self._remember(where, session, sender, outcome.recipient, reply, backend, outcome.reply_id)
+        self._remember(where, session, sender, outcome.recipient, outcome.reply, backend, outcome.reply_id)
 
     def _remember(self, where: str, session: SessionInfo, *rest: Any) -> None:
         # XCLIENT may change the peer.
-        record = partial(self._record, self._now(), session.peer_name, *rest)
+        record = partial(_record, self._now(), session.peer_name, *rest)
         self._failures.append(lambda: {"at": where, **record()})
 
-    def was_slow(self, session: SessionInfo, envelope: Envelope, outcomes: Iterable[Outcome]) -> None:
-        """A message took long: its slowest recipient is remembered, unless others took longer still."""
-        outcome = max(outcomes, key=lambda outcome: outcome.seconds)
+    def was_slow(self, session: SessionInfo, sender: Sender, outcome: Outcome, backend: str) -> None:
+        """A message took long, and this recipient of it longest: it is remembered, unless others took longer still."""
         record = partial(
-            self._record,
+            _record,
             self._now(),
             session.peer_name,
-            envelope.sender,
+            sender,
             outcome.recipient,
             outcome.reply,
-            outcome.backend,
+            backend,
             outcome.reply_id,
         )
         slowest = self._minute.slowest
@@ -141,26 +137,6 @@ class Recent:
             heapq.heappop(slowest)
         if len(slowest) == MOST_SLOW:
             self.slow = slowest[0][0]
-
-    def _record(
-        self,
-        time: float,
-        peer: str,
-        sender: Sender | None,
-        recipient: Recipient | None,
-        reply: Reply,
-        backend: Any,
-        id: str,
-    ) -> dict[str, Any]:
-        return {
-            "time": time,
-            "id": id,
-            "peer": peer,
-            "sender": "" if sender is None else str(sender),
-            "recipient": None if recipient is None else str(recipient),
-            "reply": str(reply.encoded[:-2], "ascii"),
-            "backend": self._label_of(backend),
-        }
 
     def events(self) -> dict[str, Any]:
         """What is told, see :mod:`lmtp_twisted.daemon.monitoring`."""
@@ -179,6 +155,26 @@ class Recent:
             _OTHER: _classes(others),
         }
         return events_as_one([answer])
+
+
+def _record(
+    time: float,
+    peer: str,
+    sender: Sender | None,
+    recipient: Recipient | None,
+    reply: Reply,
+    backend: str,
+    id: str,
+) -> dict[str, Any]:
+    return {
+        "time": time,
+        "id": id,
+        "peer": peer,
+        "sender": "" if sender is None else str(sender),
+        "recipient": None if recipient is None else str(recipient),
+        "reply": str(reply.encoded[:-2], "ascii"),
+        "backend": backend,
+    }
 
 
 def _add(digits: Digits, more: Digits) -> None:
