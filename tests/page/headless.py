@@ -44,7 +44,9 @@ class Browser:
 
     def size(self, width: int, height: int) -> None:
         """What it is shown on."""
-        self.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.command(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+        )
 
     def command(self, name: str, **arguments: Any) -> Any:
         """Of the Chrome DevTools Protocol."""

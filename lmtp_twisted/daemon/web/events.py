@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.http import SERVICE_UNAVAILABLE
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
@@ -161,7 +162,7 @@ class Events(Resource):
 
 
 def _run(doing: Coroutine[Deferred[Any], Any, None], done: Callable[[], None]) -> None:
-    def ended(result: object) -> None:
+    def ended(result: Failure | None) -> None:
         done()
         if result is not None:
             _log.failure("the status page could not be told", result)
