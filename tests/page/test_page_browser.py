@@ -8,10 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from checks import FAILURES_HAVE
-from conftest import Server, serve
 from headless import Browser
-from load import Load
+from page_checks import FAILURES_HAVE
+from page_load import Load
+from page_server import Server, serve
 from running_twistd import Client
 from selenium.webdriver.common.keys import Keys
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from checks import FAILURES_HAVE, LISTEN, TOO_LOW, TOO_WIDE, UNREADABLE
-from conftest import Server, serve
 from headless import Browser
+from page_checks import FAILURES_HAVE, LISTEN, TOO_LOW, TOO_WIDE, UNREADABLE
+from page_server import Server, serve
 from running_twistd import Client
 from selenium.webdriver.common.keys import Keys
 
