@@ -34,6 +34,7 @@ NOT_RUN = {
     "systemctl daemon-reload": "it changes the machine; test_docs_systemd.py reads the unit",
     "systemctl enable --now lmtp": "it changes the machine; test_docs_systemd.py reads the unit",
     "systemctl reload haproxy": "it changes the machine; an HAProxy of our own runs with the same configuration",
+    "apt-get install postfix": "it changes the machine",
     "postfix reload": "it changes the machine; a Postfix of our own runs with the same settings",
     "systemctl reload exim4": "it changes the machine; an Exim of our own runs with the same settings",
     "exim4 -bt alice@example.org": "test_docs_exim.py types it where there is an Exim with these settings",
@@ -50,6 +51,18 @@ NOT_RUN = {
         "test_docs_exim.py types it where there is such a log"
     ),
 }
+
+# The end of the tutorial: test_docs_tutorial.py types these where there is a Postfix.
+NOT_RUN |= dict.fromkeys(
+    (
+        "sendmail -f alice@example.org bob@example.org carol@example.org < letter.eml",
+        "sendmail -f alice@example.org bob@example.org < letter.eml",
+        "postqueue -p",
+        "postqueue -f",
+        "python read.py",
+    ),
+    "test_docs_tutorial.py types it",
+)
 
 # test_docs_pipe.py types these where there are such programs.
 NOT_RUN |= {
