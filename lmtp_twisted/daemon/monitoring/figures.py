@@ -17,12 +17,12 @@ A message costs about a microsecond here, so it is counted by plain numbers, and
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
 from typing import Any
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel
 from zope.interface import implementer
 
+from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.daemon.monitoring.catalogue import Figures, joined
 from lmtp_twisted.daemon.monitoring.reasons import reason_of
 from lmtp_twisted.daemon.monitoring.recent import Recent
@@ -61,14 +61,15 @@ class Counts:
     """
     Of one generation of backends.
 
-    :param label_of: gives the label of a backend; ``""`` for ``None``.
+    :param context: the backends.
     :param recent: what happened lately: is told of all that is not only counted.
     :ivar commands: by verb, for the factories to count.
     """
 
-    def __init__(self, label_of: Callable[[Any], str], recent: Recent) -> None:
+    def __init__(self, context: BackendContext, recent: Recent) -> None:
         self.commands: dict[str, int] = {}
-        self._label_of = label_of
+        self._context = context
+        self._label_of = context.label_of
         self._recent = recent
         self._sessions = self._ended = self._messages = self._abandoned = self._octets = 0
         # By the id of the backend: they need not be hashable.
@@ -165,7 +166,7 @@ class Counts:
             "lmtp_sessions_total": {"": self._sessions},
             "lmtp_commands_total": dict(self.commands),
             "lmtp_messages_total": {"": self._messages},
-            "lmtp_abandoned_total": {"": self._abandoned},
+            "lmtp_abandoned_transactions_total": {"": self._abandoned},
             "lmtp_content_bytes_total": {"": self._octets},
             "lmtp_refusals_total": dict(self._refusals),
             "lmtp_limits_total": {limit.value: count for limit, count in self._limits.items()},
@@ -175,6 +176,9 @@ class Counts:
         }
 
     def _by_backend(self) -> Figures:
+        for _, backend in self._context.labelled:
+            # From the beginning: nothing is missed of what grows from zero.
+            self._of(backend)
         recipients: dict[str, float] = {}
         replies: dict[str, float] = {}
         buckets: dict[str, float] = {}
