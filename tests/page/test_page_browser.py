@@ -131,7 +131,7 @@ def test_a_page_that_was_told_to_come_later_does(page: Browser, tmp_path: Path) 
     with serve(tmp_path) as server, ExitStack() as others:
         for _ in range(MOST_READERS):
             other = others.enter_context(socket.create_connection(("127.0.0.1", server.web), 30))
-            other.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+            other.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert other.recv(12) == b"HTTP/1.1 200"
         page.driver.switch_to.new_window("tab")
         page.driver.get(f"http://127.0.0.1:{server.web}/")
