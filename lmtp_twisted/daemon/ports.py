@@ -26,8 +26,7 @@ from lmtp_twisted.daemon.servers import Wanted
 
 # What systemd asks for by itself. A smaller one would make that of whoever opened the socket smaller, too.
 _BACKLOG = 4096
-# What Twisted takes for a Unix socket without a file: there is no mode to change, and nothing to remove. The socket
-# itself knows better.
+# Before a name of a Unix socket: Twisted takes it for one without a file, so it changes no mode and removes nothing.
 _NAMELESS = b"\0"
 
 
@@ -116,7 +115,7 @@ def _remove_name(port: Any) -> None:
     """From now on nobody finds it."""
     with suppress(OSError):
         os.unlink(port.getHost().name)
-    port._bindPath = _NAMELESS
+    port._bindPath = _NAMELESS + port._bindPath
 
 
 def _let_in(port: tcp.Port) -> None:
@@ -149,7 +148,7 @@ def adopt(reactor: Any, descriptor: int, factory: IProtocolFactory) -> IListenin
     port: Any
     if family == socket.AF_UNIX:
         port = unix.Port._fromListeningDescriptor(reactor, descriptor, factory)
-        port._bindPath = _NAMELESS
+        port._bindPath = _NAMELESS + port._bindPath
         port.backlog = _BACKLOG
     else:
         port = tcp.Port._fromListeningDescriptor(reactor, descriptor, family, factory)

@@ -111,6 +111,10 @@ class LMTPService(Service):
         :raises twisted.internet.error.CannotListenError: where a port was taken since it was tried.
         """
         super().privilegedStartService()
+        # The second is what twistd takes for reopening its log. By default both end the process, so this is done before
+        # anybody can know that we are there.
+        self._on(signal.SIGHUP, self.reload)
+        self._on(signal.SIGUSR1, self._log.reopen)
         for fact in self.facts:
             _log.info("{fact}", fact=fact)
         self.generation.begin()
@@ -144,7 +148,7 @@ class LMTPService(Service):
                 self._reactor.stop()
 
     def startService(self) -> None:
-        """Start what needs no privileges: the threads, and what signals do."""
+        """Start what needs no privileges: the threads."""
         super().startService()
         if not self._listening:
             self.privilegedStartService()
@@ -155,10 +159,6 @@ class LMTPService(Service):
         self._looking.start(LOOK_AFTER, now=False).addErrback(
             lambda failure: _log.failure("the certificate is looked after no more", failure)
         )
-        # What logrotate and its like send: the first is the custom of daemons, the second twistd's. By default they end
-        # the process, whatever it has under way.
-        self._on(signal.SIGHUP, self.reload)
-        self._on(signal.SIGUSR1, self._log.reopen)
 
     def _on(self, number: signal.Signals, call: Callable[[], None]) -> None:
         # A signal comes between any two steps of the program, also while a lock is held: do it from the reactor.
