@@ -20,6 +20,7 @@ from lmtp_twisted.daemon.listening import may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
 from lmtp_twisted.daemon.making import Surroundings, make_generation, settings_of
 from lmtp_twisted.daemon.members import Alone
+from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.options import Options
 from lmtp_twisted.daemon.ports import Ports
 from lmtp_twisted.daemon.renewal import renew
@@ -97,6 +98,7 @@ def _assemble(
         ports=ports,
         pool=pool,
         log=log,
+        notifier=Notifier(reactor),
     )
     return service, notes
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from certificates import write_certificate
-from running_twistd import PATIENCE, Client, Twistd, twistd
+from running_twistd import PATIENCE, Client, twistd
 from test_twistd_tls import Secure
 
 FILE = """\
@@ -25,23 +25,6 @@ listen = "unix:first"
 tls-certificate = "cert.pem"
 tls-key = "key.pem"
 """
-
-
-class Reloaded(Twistd):
-    """A server that reads its file anew."""
-
-    @classmethod
-    def of(cls, server: Twistd) -> Reloaded:
-        """The same process."""
-        server.__class__ = cls
-        assert isinstance(server, cls)
-        return server
-
-    def reload(self, expected: str) -> None:
-        """Say SIGHUP, and wait for a line that comes after it."""
-        self.output = ""
-        self.process.send_signal(signal.SIGHUP)
-        self.until(expected)
 
 
 @pytest.fixture
@@ -80,8 +63,7 @@ def test_sessions_that_are_there_keep_the_old_rules_and_those_that_come_have_the
     directory: Path, tmp_path: Path
 ) -> None:
     """No session ends, whatever it has said already; its mail goes where it went."""
-    with twistd(tmp_path, "--config", "etc/lmtp.toml") as started:
-        server = Reloaded.of(started)
+    with twistd(tmp_path, "--config", "etc/lmtp.toml") as server:
         server.until(r"listening on \S+/first\n")
         with Client(path=directory / "first") as idle, Client(path=directory / "first") as busy:
             assert idle.greeting.startswith("220 one.example.org ")
@@ -115,8 +97,7 @@ def test_a_backend_ends_with_the_last_session_that_has_it(directory: Path, tmp_p
     with (tmp_path / "own.py").open("a") as file:
         file.write("def from_description(context, argument): return Backend(context)\n")
     change(directory, ('"maildir:one"', '"own:"'))
-    with twistd(tmp_path, "--config", "etc/lmtp.toml", environment={"PYTHONPATH": str(tmp_path)}) as started:
-        server = Reloaded.of(started)
+    with twistd(tmp_path, "--config", "etc/lmtp.toml", environment={"PYTHONPATH": str(tmp_path)}) as server:
         server.until(r"listening on \S+/first\n")
         change(directory, ('"maildir:one"', '"own:"'), ('"aliases"', '"nowhere"'))
         server.reload(r"the backend ends\n")
@@ -130,8 +111,7 @@ def test_a_backend_ends_with_the_last_session_that_has_it(directory: Path, tmp_p
 
 def test_all_that_is_in_files_is_read_anew(directory: Path, tmp_path: Path) -> None:
     """Certificates, aliases and the directory of recipients, at once and not only when somebody looks at them."""
-    with twistd(tmp_path, "--config", "etc/lmtp.toml") as started:
-        server = Reloaded.of(started)
+    with twistd(tmp_path, "--config", "etc/lmtp.toml") as server:
         server.until(r"listening on \S+/first\n")
         before = certificate_of(directory / "first")
         write_certificate(directory)
@@ -148,8 +128,7 @@ def test_all_that_is_in_files_is_read_anew(directory: Path, tmp_path: Path) -> N
 
 def test_listeners_come_and_go(directory: Path, tmp_path: Path) -> None:
     """A session at a place that is closed goes on."""
-    with twistd(tmp_path, "--config", "etc/lmtp.toml") as started:
-        server = Reloaded.of(started)
+    with twistd(tmp_path, "--config", "etc/lmtp.toml") as server:
         server.until(r"listening on \S+/first\n")
         with Client(path=directory / "first") as client:
             change(
@@ -173,8 +152,7 @@ def test_listeners_come_and_go(directory: Path, tmp_path: Path) -> None:
 def test_what_comes_before_a_session_changes_without_closing_the_port(directory: Path, tmp_path: Path) -> None:
     """A connection that waits for its PROXY header, whose session has not begun, is lost neither."""
     change(directory, ('"unix:first"', '"haproxy:unix:first"'))
-    with twistd(tmp_path, "--config", "etc/lmtp.toml") as started:
-        server = Reloaded.of(started)
+    with twistd(tmp_path, "--config", "etc/lmtp.toml") as server:
         server.until(r"listening on \S+/first\n")
         number = (directory / "first").stat().st_ino
         with Client(path=directory / "first", is_greeted=False) as waiting:
@@ -228,8 +206,7 @@ def test_a_configuration_that_is_wrong_changes_nothing_and_every_fault_is_logged
     directory: Path, tmp_path: Path, changes: list[tuple[str, str]], more: str, faults: list[str]
 ) -> None:
     """All or nothing: no place of it is listened on, and its log level does not count."""
-    with twistd(tmp_path, "--config", "etc/lmtp.toml") as started:
-        server = Reloaded.of(started)
+    with twistd(tmp_path, "--config", "etc/lmtp.toml") as server:
         server.until(r"listening on \S+/first\n")
         found = sorted(os.listdir(directory))
         before = certificate_of(directory / "first")
@@ -237,7 +214,7 @@ def test_a_configuration_that_is_wrong_changes_nothing_and_every_fault_is_logged
             change(directory, ("one.example.org", "two.example.org"), *changes, more=more)
             server.reload("all stays as it was")
             lines = "".join(rf".*error \[lmtp\] \S*{fault}\n" for fault in faults)
-            server.until(rf"all stays as it was: the configuration has {len(faults)} faults?\n{lines}")
+            server.until(rf"all stays as it was, faults={len(faults)}\n{lines}")
             assert client.deliver("alice@x.example")[0].startswith("250 ")
         with Client(path=directory / "first") as client:
             assert client.greeting.startswith("220 one.example.org ")
@@ -256,8 +233,7 @@ def test_without_a_file_what_the_command_line_names_is_read_anew(tmp_path: Path)
     (tmp_path / "run").mkdir()
     arguments = ["--tls-certificate", "../cert.pem", "--tls-key", "../key.pem", "--aliases", "../aliases"]
     arguments += ["--listen", "unix:s", "--backend", "maildir:mail"]
-    with twistd(tmp_path, *arguments, options=["--rundir", "run"]) as started:
-        server = Reloaded.of(started)
+    with twistd(tmp_path, *arguments, options=["--rundir", "run"]) as server:
         server.until(r"listening on \S+/run/s\n")
         before = certificate_of(tmp_path / "run/s")
         write_certificate(tmp_path)
@@ -272,8 +248,7 @@ def test_without_a_file_what_the_command_line_names_is_read_anew(tmp_path: Path)
 def test_a_relative_file_is_found_where_the_server_started(directory: Path, tmp_path: Path) -> None:
     """Not in the directory that twistd has gone to since."""
     (tmp_path / "run").mkdir()
-    with twistd(tmp_path, "--config", "etc/lmtp.toml", options=["--rundir", "run"]) as started:
-        server = Reloaded.of(started)
+    with twistd(tmp_path, "--config", "etc/lmtp.toml", options=["--rundir", "run"]) as server:
         server.until(r"listening on \S+/first\n")
         change(directory, ('"maildir:one"', '"maildir:two"'))
         server.reload("changed: backend\n")
@@ -299,8 +274,7 @@ def test_the_log_is_reopened_and_its_level_changes(directory: Path, tmp_path: Pa
 
 def test_many_reloads_at_a_time_end_with_the_last_file(directory: Path, tmp_path: Path) -> None:
     """Also while mail comes."""
-    with twistd(tmp_path, "--config", "etc/lmtp.toml") as started:
-        server = Reloaded.of(started)
+    with twistd(tmp_path, "--config", "etc/lmtp.toml") as server:
         server.until(r"listening on \S+/first\n")
         for number in range(20):
             change(directory, ("one.example.org", f"n{number}.example.org"))
@@ -318,8 +292,7 @@ def test_many_reloads_at_a_time_end_with_the_last_file(directory: Path, tmp_path
 
 def test_a_server_that_stops_is_not_reloaded(directory: Path, tmp_path: Path) -> None:
     """And what waits for its replies gets them."""
-    with twistd(tmp_path, "--config", "etc/lmtp.toml") as started:
-        server = Reloaded.of(started)
+    with twistd(tmp_path, "--config", "etc/lmtp.toml") as server:
         server.until(r"listening on \S+/first\n")
         with Client(path=directory / "first") as client:
             client.begin("alice@x.example")
@@ -332,8 +305,7 @@ def test_a_server_that_stops_is_not_reloaded(directory: Path, tmp_path: Path) ->
 
 def test_sessions_of_before_count_against_the_new_limits(directory: Path, tmp_path: Path) -> None:
     """Else each reload would let in as many again."""
-    with twistd(tmp_path, "--config", "etc/lmtp.toml") as started:
-        server = Reloaded.of(started)
+    with twistd(tmp_path, "--config", "etc/lmtp.toml") as server:
         server.until(r"listening on \S+/first\n")
         with Client(path=directory / "first") as first:
             change(directory, ("max-sessions = 10", "max-sessions = 2"))
@@ -349,8 +321,7 @@ def test_sessions_of_before_count_against_the_new_limits(directory: Path, tmp_pa
 
 def test_tls_goes_on_with_the_old_certificate(directory: Path, tmp_path: Path) -> None:
     """A session that has begun says STARTTLS to the certificate of its time."""
-    with twistd(tmp_path, "--config", "etc/lmtp.toml") as started:
-        server = Reloaded.of(started)
+    with twistd(tmp_path, "--config", "etc/lmtp.toml") as server:
         server.until(r"listening on \S+/first\n")
         with Secure(path=directory / "first") as client:
             client.say("LHLO c")
