@@ -21,6 +21,7 @@ from lmtp_twisted.daemon.logs import Log, WrittenLog
 from lmtp_twisted.daemon.making import Surroundings, make_generation, settings_of
 from lmtp_twisted.daemon.members import Alone
 from lmtp_twisted.daemon.monitoring.monitor import Monitor
+from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.options import Options
 from lmtp_twisted.daemon.ports import Ports
 from lmtp_twisted.daemon.renewal import renew
@@ -101,6 +102,7 @@ def _assemble(
         pool=pool,
         log=log,
         monitor=monitor,
+        notifier=Notifier(reactor),
     )
     return service, notes
 
