@@ -105,6 +105,7 @@ class Outcome:
     :ivar reply_id: the id that stands in the reply; unique.
     :ivar size: octets of the content.
     :ivar seconds: from the final dot to the reply.
+    :ivar message_id: what the message has as its Message-ID, printable ASCII; empty where none is near its beginning.
     """
 
     recipient: Recipient
@@ -112,6 +113,7 @@ class Outcome:
     reply_id: str
     size: int
     seconds: float
+    message_id: str = ""
 
 
 # The same senders and recipients come again and again, and these values are frozen: a look-up costs a tenth of a parse.

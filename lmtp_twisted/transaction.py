@@ -29,6 +29,7 @@ from lmtp_twisted.interfaces import IReceivedMessage
 from lmtp_twisted.spool import Content
 from lmtp_twisted.streaming import Stream
 from lmtp_twisted.verdict import OUTCOME, discard, one_for_each
+from lmtp_twisted.wire.headers import LOOKED_AT, message_id_of
 from lmtp_twisted.wire.replies import CANCELLED, DELIVERED, TIMED_OUT, Reply
 
 _log = Logger(namespace="lmtp_twisted")
@@ -121,10 +122,12 @@ class Transaction:
         if self._started is None or self.content is None:
             return ()
         size, recipients, replies, seconds = self.content.size, self._recipients, self._replies, self._seconds
+        message_id = message_id_of(self.content.beginning(LOOKED_AT))
         outcomes: list[Outcome] = []
         for place in self._slots:
             reply_id = f"{self.id}.{len(outcomes) + 1}"
-            outcomes.append(Outcome(recipients[place], replies[place] or CANCELLED, reply_id, size, seconds[place]))
+            reply = replies[place] or CANCELLED
+            outcomes.append(Outcome(recipients[place], reply, reply_id, size, seconds[place], message_id))
         return tuple(outcomes)
 
     def refuse(self, reply: Reply, reason: str) -> None:

@@ -24,6 +24,7 @@ from twisted.python.util import runAsEffectiveUser
 from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.description import without_passwords
 from lmtp_twisted.backends.maildir.directories import MOST_OPEN
+from lmtp_twisted.daemon.chosen_form import form_of
 from lmtp_twisted.daemon.destinations import DEFAULT_BACKEND, Destinations
 from lmtp_twisted.daemon.journal import Journal
 from lmtp_twisted.daemon.lines import one_line
@@ -129,8 +130,11 @@ def _assemble(options: Options, reactor: Any, faults: Faults, is_trial: bool) ->
     named = {} if options.configuration is None else options.configuration.backends
     destinations = as_later(lambda: Destinations(context, named, faults))
     certificates = Certificates()
+    journal = Journal(log, reactor)
+    # Backends may still have something to say of mail when they end, but no session does.
+    context.add_shutdown(journal.close)
     shared = {
-        "observers": [Journal(log)] if log.has("info") else [],
+        "observers": [journal] if log.has("info") else [],
         "reactor": reactor,
         "spool": Spool(reactor, pool, directory),
         "shared_count": HeadCount(settings.max_sessions, settings.max_sessions_per_peer),
@@ -220,12 +224,16 @@ def _open_log(options: Options, is_trial: bool) -> Log:
     """Ours, unless twistd was told to use another kind; where it goes is for twistd's options to say."""
     level, parent = options["log-level"], options.parent
     if parent is None or "logfile" not in parent or parent.get("logger") or parent.get("syslog"):
+        if options["log-format"] != "text":
+            raise options.said.fault(
+                "log-format", " is not for --logger and --syslog, which have a form of their own"
+            )
         return Log(level)
     path, is_daemon = parent["logfile"], not parent.get("nodaemon")
     if path == "-" and is_daemon:
         raise ValueError("a daemon cannot log to standard output: give --logfile FILE, or -n")
     if path == "-" or not (path or is_daemon):
-        return WrittenLog(level, LineWriter(descriptor=_STDOUT))
+        return WrittenLog(level, LineWriter(descriptor=_STDOUT, form=form_of(options.said, _STDOUT)))
     path = path or "twistd.log"
     if is_trial:
         there = path if os.path.lexists(path) else os.path.dirname(os.path.abspath(path))
@@ -233,7 +241,7 @@ def _open_log(options: Options, is_trial: bool) -> Log:
             raise ValueError(f"--logfile {path}: cannot write to it")
         return Log(level)
     try:
-        return WrittenLog(level, LineWriter(path))
+        return WrittenLog(level, LineWriter(path, form=form_of(options.said)))
     except OSError as error:
         raise ValueError(f"--logfile {path}: {error.strerror}")
 

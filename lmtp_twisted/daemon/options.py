@@ -95,6 +95,8 @@ class Options(UsageOptions, AuthOptionMixin):
         ["spool", None, None, "Directory for messages too large for memory. [default: $TMPDIR or /var/tmp]"],
         ["http", None, None, "Health for balancers by HTTP there, on loopback if it is a port, as 8025 or tcp:8025."],
         ["log-level", None, "info", "Least that is logged: debug, info, warn or error."],
+        ["log-format", None, "text", "Form of the log: text, or json, which is an object a line."],
+        ["log-priority", None, "auto", "Begin lines with <6> and the like: yes, no, or auto, for systemd's journal."],
         ["drain-timeout", None, "30", "Seconds that sessions get to finish when the server stops."],
     ]
 

@@ -21,20 +21,20 @@ class ListedLog(Log):
         super().__init__(level)
         self.lines: list[str] = []
 
-    def say(self, level: str, *texts: str) -> None:
-        self.lines += [f"{level} {text}" for text in texts]
+    def say(self, level: str, *bodies: str) -> None:
+        self.lines += [f"{level} {body}" for body in bodies]
 
 
 def _deliver(log: Log, deliveries: ScriptedDeliveries, *commands: str) -> Conversation:
     reactor = FakeReactor()
-    factory = LMTPFactory(backend=deliveries, observers=[Journal(log)], reactor=reactor, spool=fake_spool(reactor))
+    factory = LMTPFactory(backend=deliveries, observers=[Journal(log, reactor)], reactor=reactor, spool=fake_spool(reactor))
     client = Conversation(factory)
     client.say("LHLO client", *commands)
     return client
 
 
 def test_it_is_an_observer_of_sessions() -> None:
-    verifyObject(ISessionObserver, Journal(Log("info")))
+    verifyObject(ISessionObserver, Journal(Log("info"), FakeReactor()))
 
 
 def test_each_final_reply_is_a_line_that_has_its_id() -> None:
@@ -62,7 +62,7 @@ def test_the_seconds_are_those_of_the_delivery() -> None:
 
     factory = LMTPFactory(
         backend=ScriptedDeliveries(deliver=deliver),
-        observers=[Journal(log)],
+        observers=[Journal(log, reactor)],
         reactor=reactor,
         spool=fake_spool(reactor),
     )
@@ -134,7 +134,7 @@ def test_who_authenticated_and_what_limit_was_reached_is_said_at_debug() -> None
         reactor = FakeReactor()
         factory = LMTPFactory(
             backend=ScriptedDeliveries(),
-            observers=[Journal(log)],
+            observers=[Journal(log, reactor)],
             reactor=reactor,
             spool=fake_spool(reactor),
             settings=Settings(hostname="x", trusted=["0.0.0.0/0"]),

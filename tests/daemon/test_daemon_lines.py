@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtp_twisted.daemon.lines import indented, log_line, one_line
+from lmtp_twisted.daemon.forms import TEXT
+from lmtp_twisted.daemon.lines import date, indented, one_line, quoted, word
 
 
 @pytest.fixture
@@ -29,11 +30,11 @@ def _east_of_greenwich() -> Iterator[None]:
 @pytest.mark.usefixtures("_east_of_greenwich")
 def test_a_line_says_when_how_grave_who_and_what() -> None:
     # A second that no other test asks for, since the text of seconds is kept.
-    assert log_line(1700000001.0625, "info", "lmtp", "text") == "2023-11-15T03:43:21.062+0530 info [lmtp] text"
+    assert TEXT.event(1700000001.0625, "info", "lmtp", "text") == "2023-11-15T03:43:21.062+0530 info [lmtp] text"
 
 
 def test_a_whole_second_has_its_thousandths() -> None:
-    assert ".000" in log_line(1700000002.0, "info", "lmtp", "text")
+    assert ".000" in TEXT.event(1700000002.0, "info", "lmtp", "text")
 
 
 def test_text_that_is_printable_stays_as_it_is() -> None:
@@ -65,4 +66,8 @@ def test_a_line_is_one_line_and_can_be_encoded_whatever_its_text(text: str) -> N
 
 
 def test_a_traceback_has_a_line_for_each_of_its_own_all_indented() -> None:
-    assert indented("Traceback:\n  File x\nError: a\rb\n") == "\n    Traceback:\n      File x\n    Error: a\\rb"
+    assert indented("Traceback:\n  File x\nError: a\rb\n") == [
+        "    Traceback:",
+        "      File x",
+        r"    Error: a\rb",
+    ]
