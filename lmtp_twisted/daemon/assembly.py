@@ -225,9 +225,7 @@ def _open_log(options: Options, is_trial: bool) -> Log:
     level, parent = options["log-level"], options.parent
     if parent is None or "logfile" not in parent or parent.get("logger") or parent.get("syslog"):
         if options["log-format"] != "text":
-            raise options.said.fault(
-                "log-format", " is not for --logger and --syslog, which have a form of their own"
-            )
+            raise options.said.fault("log-format", " is not for --logger and --syslog, which have a form of their own")
         return Log(level)
     path, is_daemon = parent["logfile"], not parent.get("nodaemon")
     if path == "-" and is_daemon:

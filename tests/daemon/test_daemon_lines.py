@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
+import re
 import time
 from collections.abc import Iterator
 
@@ -11,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtp_twisted.daemon.forms import TEXT
-from lmtp_twisted.daemon.lines import date, indented, one_line, quoted, word
+from lmtp_twisted.daemon.lines import indented, one_line, quoted, word
 
 
 @pytest.fixture
@@ -71,3 +74,32 @@ def test_a_traceback_has_a_line_for_each_of_its_own_all_indented() -> None:
         "      File x",
         r"    Error: a\rb",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("plain+Zoë@example.org", "plain+Zoë@example.org"),
+        ('"a b"@example.org', r'"a\x20b"@example.org'),
+        (r'"a\x20b"@example.org', r'"a\\x20b"@example.org'),
+        ("a\u00a0b", r"a\xa0b"),
+    ],
+)
+def test_a_word_has_no_blanks_and_can_be_read_back(text: str, escaped: str) -> None:
+    assert word(text) == escaped
+
+
+@given(st.text(st.characters(codec=None)))
+def test_a_word_is_one_word_whatever_its_text(text: str) -> None:
+    assert len(word(text).split()) <= 1
+    if "'" not in text and not re.search("[\ud800-\udfff]", text):
+        assert ast.literal_eval(f"'{word(text)}'") == text
+
+
+@given(st.text(st.characters(codec=None)))
+def test_a_string_of_json_is_one_printable_line_and_means_its_text(text: str) -> None:
+    line = quoted(text)
+    assert line.isprintable()
+    line.encode("utf-8")
+    if not re.search("[\ud800-\udfff]", text):
+        assert json.loads(line) == text
