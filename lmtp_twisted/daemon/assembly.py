@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from threading import Thread
@@ -44,6 +44,8 @@ from lmtp_twisted.daemon.servers import (
     web_server_of,
 )
 from lmtp_twisted.daemon.service import LMTPService
+from lmtp_twisted.daemon.tracing.options import tracer_of
+from lmtp_twisted.daemon.tracing.sessions import TracingFactory
 from lmtp_twisted.daemon.web.site import make_site
 from lmtp_twisted.daemon.writer import LineWriter
 from lmtp_twisted.extensions.proxy import MOST_WAITING
@@ -133,16 +135,22 @@ def _assemble(options: Options, reactor: Any, faults: Faults, is_trial: bool) ->
     journal = Journal(log, reactor)
     # Backends may still have something to say of mail when they end, but no session does.
     context.add_shutdown(journal.close)
-    shared = {
+    shared: dict[str, Any] = {
         "observers": [journal] if log.has("info") else [],
         "reactor": reactor,
         "spool": Spool(reactor, pool, directory),
         "shared_count": HeadCount(settings.max_sessions, settings.max_sessions_per_peer),
     }
+    make_factory: Callable[..., LMTPFactory] = partial(LMTPFactory, **shared)
+    with faults.caught():
+        tracer = tracer_of(said, reactor, pool, as_later)
+        if tracer is not None:
+            context.add_shutdown(tracer.files.close)
+            make_factory = partial(TracingFactory, tracer=tracer, **shared)
     made = []
     for server in servers:
         with faults.caught(server.listener):
-            made += _serve(server, reactor, destinations, certificates, as_later, shared, faults)
+            made += _serve(server, reactor, destinations, certificates, as_later, make_factory, faults)
     web_endpoints = [endpoint for server in web for endpoint in endpoints_of(server, reactor, None, faults)]
     faults.end()
     factories = [factory for factory, _ in made]
@@ -167,7 +175,7 @@ def _serve(
     destinations: Destinations,
     certificates: Certificates,
     as_later: AsLater,
-    shared: Mapping[str, Any],
+    make_factory: Callable[..., LMTPFactory],
     faults: Faults,
 ) -> list[tuple[LMTPFactory, list[Any]]]:
     """None where something is wrong already: what it would be made of may be missing."""
@@ -182,7 +190,7 @@ def _serve(
         portal = portal_for(said, settings, backend, as_later)
     if faults.lines:
         return []
-    return [(LMTPFactory(backend=backend, settings=settings, tls=tls, portal=portal, **shared), endpoints)]
+    return [(make_factory(backend=backend, settings=settings, tls=tls, portal=portal), endpoints)]
 
 
 def _settings(said: Said) -> Settings:

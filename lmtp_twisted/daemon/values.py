@@ -221,6 +221,10 @@ OPTIONS: dict[str, Option] = {
     "http": Option(Kind.TEXT, str, is_of_listener=False),
     "log-level": Option(Kind.TEXT, _one_of(_LEVELS), is_of_listener=False),
     "log-format": Option(Kind.TEXT, _one_of(_LOG_FORMATS), is_of_listener=False),
+    "trace": Option(Kind.PATH, str, is_of_listener=False),
+    "trace-for": Option(Kind.LIST, list, is_of_listener=False),
+    "trace-content": Option(Kind.OCTETS, quantities.octets, is_of_listener=False),
+    "trace-size": Option(Kind.OCTETS, quantities.octets, is_of_listener=False),
     "log-priority": Option(Kind.TEXT, _one_of(_PRIORITIES), is_of_listener=False),
     "drain-timeout": Option(Kind.SECONDS, quantities.seconds, is_of_listener=False),
 }
