@@ -58,7 +58,11 @@ class Form(Protocol):
         :param fields: what else.
         """
 
-    # The parts of a delivery's body. There may be tens of thousands a second, and each part is the same for many.
+    # The parts of a delivery's body, one behind the other, with the reply id behind the first. There may be tens of
+    # thousands a second, and each part is the same for many.
+
+    #: How it begins.
+    delivery: str
 
     def origin(self, session: str, peer: str, queue: str, message_id: str, sender: Address | None) -> str:
         """The part of a message."""
@@ -68,9 +72,6 @@ class Form(Protocol):
 
     def result(self, size: int, seconds: float, reply: str) -> str:
         """The part of recipients that were answered together; the reply is printable ASCII."""
-
-    def delivery(self, reply_id: str, origin: str, target: str, result: str) -> str:
-        """The body of a delivery's record, of its parts."""
 
 
 class TextForm:
@@ -103,20 +104,21 @@ class TextForm:
         words = [*(_pair(name, word(value)) for name, value in said), _pair(name, one_line(value))]
         return f"{session} {event}, {' '.join(words)}"
 
+    delivery = ""
+
     def origin(self, session: str, peer: str, queue: str, message_id: str, sender: Address | None) -> str:
         queue = queue and f" queue={word(queue)}"
         message_id = message_id and f" message-id={word(message_id)}"
         spelled = "" if sender is None else _word_of(sender.local, sender.domain)
-        return f"peer={word(peer)}{queue}{message_id} from=<{spelled}>"
+        return f" peer={_word_once(peer)}{queue}{message_id} from=<{spelled}>"
 
-    def target(self, local: str, domain: str, backend: str) -> str:
-        return f"to=<{_word_of(local, domain)}>{backend and f' backend={word(backend)}'}"
+    @staticmethod
+    @lru_cache(maxsize=4096)
+    def target(local: str, domain: str, backend: str) -> str:
+        return f" to=<{_word_of(local, domain)}>{backend and f' backend={word(backend)}'}"
 
     def result(self, size: int, seconds: float, reply: str) -> str:
-        return f"size={size} seconds={seconds:.3f} reply={reply}"
-
-    def delivery(self, reply_id: str, origin: str, target: str, result: str) -> str:
-        return f"{reply_id} {origin} {target} {result}"
+        return f" size={size} seconds={seconds:.3f} reply={reply}"
 
 
 def _pair(name: str, value: str) -> str:
@@ -152,21 +154,22 @@ class JSONForm:
         )
         return f'"event":{quoted(event)},"session":"{session}"{rest}'
 
-    def origin(self, session: str, peer: str, queue: str, message_id: str, sender: Address | None) -> str:
-        queue = queue and f'"queue":{quoted(queue)},'
-        message_id = message_id and f'"message_id":{quoted(message_id)},'
-        spelled = '""' if sender is None else _quoted_of(sender.local, sender.domain)
-        return f'"session":"{session}","peer":{quoted(peer)},{queue}{message_id}"sender":{spelled}'
+    delivery = '"event":"delivery","id":"'
 
-    def target(self, local: str, domain: str, backend: str) -> str:
+    def origin(self, session: str, peer: str, queue: str, message_id: str, sender: Address | None) -> str:
+        queue = queue and f',"queue":{quoted(queue)}'
+        message_id = message_id and f',"message_id":{quoted(message_id)}'
+        spelled = '""' if sender is None else _quoted_of(sender.local, sender.domain)
+        return f'","session":"{session}","peer":{_quoted_once(peer)}{queue}{message_id},"sender":{spelled}'
+
+    @staticmethod
+    @lru_cache(maxsize=4096)
+    def target(local: str, domain: str, backend: str) -> str:
         label = backend and f',"backend":{quoted(backend)}'
-        return f'"recipient":{_quoted_of(local, domain)}{label}'
+        return f',"recipient":{_quoted_of(local, domain)}{label}'
 
     def result(self, size: int, seconds: float, reply: str) -> str:
-        return f'"size":{size},"seconds":{seconds:.3f},"code":{reply[:3]},"reply":{quoted(reply)}'
-
-    def delivery(self, reply_id: str, origin: str, target: str, result: str) -> str:
-        return f'"event":"delivery","id":"{reply_id}",{origin},{target},{result}'
+        return f',"size":{size},"seconds":{seconds:.3f},"code":{reply[:3]},"reply":{quoted(reply)}'
 
 
 # The same addresses come again and again, and hashing two strings costs less than hashing an Address.
@@ -179,5 +182,7 @@ def _word_of(local: str, domain: str) -> str:
 def _quoted_of(local: str, domain: str) -> str:
     return quoted(str(Address(local, domain)))
 
+
+_word_once, _quoted_once = lru_cache(maxsize=1024)(word), lru_cache(maxsize=1024)(quoted)
 
 TEXT: Form = TextForm()

@@ -95,20 +95,24 @@ class Journal:
             return
         if not self._has_deliveries:
             return
-        form, label_of = self._form, self._label_of
+        form, start = self._form, self._form.delivery
         queue = session.xforward.get("IDENT", "")
         origin = form.origin(session.id, session.peer_name, queue, outcomes[0].message_id, envelope.sender.address)
         bodies: list[str] = []
-        seconds, reply, result = -1.0, None, ""
+        seconds, reply, result, backend, label = -1.0, None, "", None, ""
         for outcome in outcomes:
-            # Recipients that were answered together have the same words at the end.
+            # Recipients that were answered together have the same words at the end, and most have one backend.
             if outcome.reply is not reply or outcome.seconds != seconds:
                 seconds, reply = outcome.seconds, outcome.reply
                 # What went over the wire is printable ASCII, and the replies that come again and again keep it.
                 result = form.result(outcome.size, seconds, str(reply.encoded[:-2], "ascii"))
-            address, backend = outcome.recipient.address, outcome.backend
-            target = form.target(address.local, address.domain, "" if backend is None else label_of(backend))
-            bodies.append(form.delivery(outcome.reply_id, origin, target, result))
+            if outcome.backend is not backend:
+                backend = outcome.backend
+                label = "" if backend is None else self._label_of(backend)
+            address = outcome.recipient.address
+            bodies.append(
+                f"{start}{outcome.reply_id}{origin}{form.target(address.local, address.domain, label)}{result}"
+            )
         self._say("info", *bodies)
 
     def sessionEnded(self, session: SessionInfo) -> None:

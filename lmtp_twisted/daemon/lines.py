@@ -7,14 +7,11 @@ printable are escaped as in Python's string literals, and in JSON as in JSON's.
 
 from __future__ import annotations
 
-import re
 import time
 from functools import lru_cache
 from json.encoder import encode_basestring, encode_basestring_ascii
 
 _INDENT = "    "
-# What would end a value in a line of fields, or make an escape of what is none.
-_NO_WORD = re.compile(r"[ \\]")
 
 
 def one_line(text: str) -> str:
@@ -39,7 +36,7 @@ def word(text: str) -> str:
     :returns: as :func:`one_line`, with blanks and backslashes escaped too, as ``\x20`` and ``\\``: it is one word, and
         can be read back.
     """
-    if text.isprintable() and not _NO_WORD.search(text):
+    if text.isprintable() and " " not in text and "\\" not in text:
         return text
     return one_line(text.replace("\\", "\\\\")).replace(" ", r"\x20")
 
