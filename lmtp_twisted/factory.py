@@ -80,6 +80,8 @@ class LMTPFactory(ServerFactory):
     :raises ValueError: where the settings require AUTH, and there is no portal or it is disabled.
 
     :ivar sessions: the sessions of now, without those that were turned away.
+    :ivar counts: the limits that they count against.
+    :ivar is_draining: whether all sessions are to end, and those that come are turned away.
     """
 
     protocol = LMTPProtocol  # type: ignore[assignment]  # ours is made with its factory
@@ -120,9 +122,9 @@ class LMTPFactory(ServerFactory):
         self.command_counts = command_counts
         self.sessions: set[Connection] = set()
         own_count = HeadCount(self.settings.max_sessions, self.settings.max_sessions_per_peer)
-        self._counts = (own_count,) if shared_count is None else (own_count, shared_count)
-        self._drained: list[Deferred[None]] = []
-        self._is_draining = False
+        self.counts: tuple[HeadCount, ...] = (own_count,) if shared_count is None else (own_count, shared_count)
+        self._emptied: list[Deferred[None]] = []
+        self.is_draining = False
         self._prepare()
 
     def _prepare(self) -> None:
@@ -253,7 +255,7 @@ class LMTPFactory(ServerFactory):
         :returns: the reply with which it is refused, or ``None``.
         """
         session, settings = protocol.session, self.settings
-        limit = next(filter(None, (count.limit_for(session) for count in self._counts)), None)
+        limit = next(filter(None, (count.limit_for(session) for count in self.counts)), None)
         if limit is None and session.credentials is not None and not settings.lets_in(session.credentials):
             limit = Limit.PEER_CREDENTIALS
             _log.warn(
@@ -264,13 +266,15 @@ class LMTPFactory(ServerFactory):
                 pid=session.credentials.pid,
             )
         self._tell("sessionStarted", session)
-        if self._is_draining:
+        if self.is_draining:
+            # It is waited for: this reply, too, is to be read.
+            self.sessions.add(protocol)
             return replies.SHUTTING_DOWN
         if limit is not None:
             self.limit_reached(session, limit)
             return limit.reply
         self.sessions.add(protocol)
-        for count in self._counts:
+        for count in self.counts:
             count.add(protocol, session)
         return None
 
@@ -293,12 +297,36 @@ class LMTPFactory(ServerFactory):
     def session_ended(self, protocol: Connection) -> None:
         """A connection is gone."""
         self.sessions.discard(protocol)
-        for count in self._counts:
+        for count in self.counts:
             count.remove(protocol)
         self._tell("sessionEnded", protocol.session)
+        self._tell_if_empty()
+
+    def count_also(self, counts: Iterable[HeadCount]) -> None:
+        """
+        The sessions of now, and those to come, count against the limits of others as well.
+
+        :param counts: the limits.
+        """
+        added = tuple(count for count in counts if count not in self.counts)
+        self.counts += added
+        for protocol in self.sessions:
+            for count in added:
+                count.add(protocol, protocol.session)
+
+    def when_empty(self) -> Deferred[None]:
+        """
+        :returns: fires when no session is left.
+        """
+        done: Deferred[None] = Deferred()
+        self._emptied.append(done)
+        self._tell_if_empty()
+        return done
+
+    def _tell_if_empty(self) -> None:
         if not self.sessions:
-            waiting, self._drained = self._drained, []
-            for deferred in waiting:
+            emptied, self._emptied = self._emptied, []
+            for deferred in emptied:
                 deferred.callback(None)
 
     def sender_refused(self, session: SessionInfo, sender: Sender | None, reply: Reply) -> None:
@@ -333,7 +361,7 @@ class LMTPFactory(ServerFactory):
     @property
     def is_taking(self) -> bool:
         """Whether new sessions are taken."""
-        return not self._is_draining
+        return not self.is_draining
 
     def drain(self) -> Deferred[None]:
         """
@@ -342,15 +370,10 @@ class LMTPFactory(ServerFactory):
 
         :returns: fires when no session is left.
         """
-        self._is_draining = True
-        done: Deferred[None] = Deferred()
-        self._drained.append(done)
+        self.is_draining = True
         for protocol in list(self.sessions):
             protocol.shut_down()
-        if not self.sessions and done in self._drained:
-            self._drained.remove(done)
-            done.callback(None)
-        return done
+        return self.when_empty()
 
 
 def _refuse_with(reply: Reply) -> Handler:
