@@ -29,7 +29,7 @@ class Journal:
 
     :param log: which of these it has is asked once.
     :param clock: an :class:`~twisted.internet.interfaces.IReactorTime`.
-    :param label_of: what a backend is called.
+    :param label_of: what a backend is called; empty for ``None``.
     """
 
     def __init__(self, log: Log, clock: Any, label_of: Callable[[Any], str] = lambda _: "") -> None:
@@ -84,7 +84,7 @@ class Journal:
                 reply,
                 **_sender(sender),
                 recipient="" if recipient is None else str(recipient),
-                backend="" if backend is None else self._label_of(backend),
+                backend=self._label_of(backend),
             )
 
     def transactionEnded(self, session: SessionInfo, envelope: Envelope, outcomes: tuple[Outcome, ...]) -> None:
@@ -108,7 +108,7 @@ class Journal:
                 result = form.result(outcome.size, seconds, str(reply.encoded[:-2], "ascii"))
             if outcome.backend is not backend:
                 backend = outcome.backend
-                label = "" if backend is None else self._label_of(backend)
+                label = self._label_of(backend)
             address = outcome.recipient.address
             bodies.append(
                 f"{start}{outcome.reply_id}{origin}{form.target(address.local, address.domain, label)}{result}"

@@ -21,6 +21,7 @@ from twisted.python.threadpool import ThreadPool
 
 from lmtp_twisted.daemon.generation import Door, Entrance, Generation
 from lmtp_twisted.daemon.logs import Log
+from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.said import Fault, Faults
 from lmtp_twisted.factory import LMTPFactory
 
@@ -48,6 +49,7 @@ class LMTPService(Service):
     :param ports: where its ports come from, as :class:`~lmtp_twisted.daemon.ports.Ports`.
     :param pool: the threads; not started yet.
     :param log: the log.
+    :param monitor: what is counted of it.
     """
 
     def __init__(
@@ -59,11 +61,13 @@ class LMTPService(Service):
         ports: Any,
         pool: ThreadPool,
         log: Log,
+        monitor: Monitor,
     ) -> None:
         self._reactor = reactor
         self._ports = ports
         self._pool = pool
         self._log = log
+        self._monitor = monitor
         self._renew = renew
         #: The one that new sessions belong to.
         self.generation = generation
@@ -150,6 +154,7 @@ class LMTPService(Service):
             self.privilegedStartService()
         self._pool.start()
         self._log.start()
+        self._monitor.start()
         self._looking = LoopingCall(self._look)
         self._looking.clock = self._reactor
         self._looking.start(LOOK_AFTER, now=False).addErrback(
@@ -195,12 +200,15 @@ class LMTPService(Service):
                 break
             try:
                 await self._reload()
+                self._monitor.reloads["ok"] += 1
+                continue
             except Faults as faults:
                 _log.error("all stays as it was: the configuration has {count} faults", count=len(faults.lines))
                 for line in faults.lines:
                     _log.error("{line}", line=line)
             except Exception:
                 _log.failure("all stays as it was: what the configuration says could not be done")
+            self._monitor.reloads["failed"] += 1
         self._is_reloading = False
 
     async def _reload(self) -> None:
@@ -295,6 +303,7 @@ class LMTPService(Service):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
+        self._monitor.stop()
         _log.info("stopped")
         self._log.stop()
 

@@ -29,7 +29,7 @@ class ListedLog(Log):
 
 def _deliver(log: Log, deliveries: ScriptedDeliveries, *commands: str) -> Conversation:
     reactor = FakeReactor()
-    journal = Journal(log, reactor, lambda backend: "scripted" if backend is deliveries else "?")
+    journal = Journal(log, reactor, {None: "", deliveries: "scripted"}.__getitem__)
     factory = LMTPFactory(backend=deliveries, observers=[journal], reactor=reactor, spool=fake_spool(reactor))
     client = Conversation(factory)
     client.say("LHLO client", *commands)
