@@ -21,6 +21,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from lmtp_twisted.envelope import Recipient
+from lmtp_twisted.wire.headers import LOOKED_AT
 from lmtp_twisted.wire.replies import Reply
 
 #: Octets that are read from or written to a file at once.
@@ -174,8 +175,10 @@ class Content:
         :param why: for those who read a content while it comes, and here nobody does.
         """
         self.release()
+        # Who sent it is asked for most where it was refused.
+        self._gather()
+        self._head = self.beginning(LOOKED_AT)[:LOOKED_AT]
         self._chunks.clear()
-        self._tail = None
         file, self._file = self._file, None
         if file is not None and not self._is_writing:
             # Not left to its last reference, which a traceback in somebody's log may hold for long.
@@ -195,6 +198,16 @@ class Content:
                 first = b"".join(self._chunks)
             self._head = cut_head(first, len(first))
         return self._head
+
+    def beginning(self, octets: int) -> bytes:
+        """The first octets of the content: so many or more, where it has them in memory. Nothing is parsed."""
+        if self._head:
+            return self._head
+        chunks = self._chunks
+        first = chunks[0] if chunks else b""
+        if len(first) >= octets or len(chunks) < 2:
+            return first
+        return b"".join(chunks[: octets // _SMALL + 1])
 
     def head_is_shorter_than(self, octets: int) -> bool:
         """Whether a look at so many octets shows that the header block has fewer; if not it may, all the same."""

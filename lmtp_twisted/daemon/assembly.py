@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from twisted.python.threadpool import ThreadPool
 
+from lmtp_twisted.daemon.chosen_form import form_of
 from lmtp_twisted.daemon.lines import one_line
 from lmtp_twisted.daemon.listening import may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
@@ -111,12 +112,14 @@ def _open_log(options: Options, is_trial: bool) -> Log:
     """Ours, unless twistd was told to use another kind; where it goes is for twistd's options to say."""
     level, parent = options["log-level"], options.parent
     if parent is None or "logfile" not in parent or parent.get("logger") or parent.get("syslog"):
+        if options["log-format"] != "text":
+            raise options.said.fault("log-format", " is not for --logger and --syslog, which have a form of their own")
         return Log(level)
     path, is_daemon = parent["logfile"], not parent.get("nodaemon")
     if path == "-" and is_daemon:
         raise ValueError("a daemon cannot log to standard output: give --logfile FILE, or -n")
     if path == "-" or not (path or is_daemon):
-        return WrittenLog(level, LineWriter(descriptor=_STDOUT))
+        return WrittenLog(level, LineWriter(descriptor=_STDOUT, form=form_of(options.said, _STDOUT)))
     path = path or "twistd.log"
     if is_trial:
         there = path if os.path.lexists(path) else os.path.dirname(os.path.abspath(path))
@@ -124,7 +127,7 @@ def _open_log(options: Options, is_trial: bool) -> Log:
             raise ValueError(f"--logfile {path}: cannot write to it")
         return Log(level)
     try:
-        return WrittenLog(level, LineWriter(path))
+        return WrittenLog(level, LineWriter(path, form=form_of(options.said)))
     except OSError as error:
         raise ValueError(f"--logfile {path}: {error.strerror}")
 
