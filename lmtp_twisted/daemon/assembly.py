@@ -81,7 +81,7 @@ def _assembled(options: Options, ports: Any, *, is_trial: bool) -> tuple[LMTPSer
 def _assemble(
     options: Options, reactor: Any, ports: Any, faults: Faults, is_trial: bool
 ) -> tuple[LMTPService, list[str]]:
-    settings_of(options.said)
+    settings = settings_of(options.said)
     log = _open_log(options, is_trial)
     _enter_directory(options.parent)
     servers = servers_of(options.said, options.listeners, faults)
@@ -93,7 +93,7 @@ def _assemble(
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes threads all the same
     monitor = Monitor(lambda: service.sessions)
     taking = {"taking": lambda _: any(factory.is_taking for factory in service.factories)}
-    site = make_site(reactor, Alone({**taking, **monitor.answers()}))
+    site = make_site(reactor, Alone({**taking, **monitor.answers()}), settings.hostname)
     surroundings = Surroundings(reactor, pool, log, monitor, site, is_trial)
     service: LMTPService = LMTPService(
         reactor=reactor,
