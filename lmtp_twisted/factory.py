@@ -29,6 +29,7 @@ from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import default_pool
 from lmtp_twisted.transaction import Transaction
+from lmtp_twisted.turns import Turns
 from lmtp_twisted.wire import replies
 from lmtp_twisted.wire.parameters import Body
 from lmtp_twisted.wire.replies import Reply
@@ -110,6 +111,7 @@ class LMTPFactory(ServerFactory):
         self.observers = tuple(observers)
         self.spool = spool or Spool(reactor, default_pool(reactor))
         self.outbox = Outbox(reactor)
+        self.turns = Turns(reactor, self.outbox)
         self.sessions: set[Connection] = set()
         own_count = HeadCount(self.settings.max_sessions, self.settings.max_sessions_per_peer)
         self._counts = (own_count,) if shared_count is None else (own_count, shared_count)

@@ -82,22 +82,21 @@ def _observe(
         probe.start()
     command = [sys.executable, "-m", "benchmarks.abuse.attacker", attack.name, *map(str, ports), str(sessions)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as attacker:
-        try:
-            assert attacker.stdout is not None
-            place = _line(attacker.stdout)
-            used, started = server.cpu_seconds(), time.monotonic()
-            time.sleep(seconds)
-            busy = (server.cpu_seconds() - used) / (time.monotonic() - started)
-            for probe in probes:
-                probe.stop()
-            peak = server.memory("VmHWM")
-            with contextlib.suppress(BrokenPipeError):
-                attacker.stdin.write("\n")  # type: ignore[union-attr]  # it is a pipe
-                attacker.stdin.flush()  # type: ignore[union-attr]
-            counts = _line(attacker.stdout)
-        finally:
-            attacker.kill()
+    attacker = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+    try:
+        place = _line(attacker.stdout)
+        used, started = server.cpu_seconds(), time.monotonic()
+        time.sleep(seconds)
+        busy = (server.cpu_seconds() - used) / (time.monotonic() - started)
+        for probe in probes:
+            probe.stop()
+        peak = server.memory("VmHWM")
+        with contextlib.suppress(BrokenPipeError):
+            print(file=attacker.stdin, flush=True)
+        counts = _line(attacker.stdout)
+    finally:
+        attacker.kill()
+        attacker.wait()
     old, *new = probes
     return {
         "attack": attack.name,

@@ -43,7 +43,7 @@ ATTACKS = [
     # Many who are there.
     Attack("connected", 900, "connect and say nothing", crowds.connects),
     Attack("idle", 9900, "say LHLO and no more", crowds.is_idle, _MANY),
-    Attack("full", 10000, "say LHLO and no more; there is room for 10,000 sessions, one of them the other's",
+    Attack("full", 9999, "say LHLO and no more, which leaves room for one session",
            crowds.is_idle, _MANY, leaves_room=False),
     Attack("transactions", 9900, "begin a transaction and stay in it", crowds.begins_transaction, _MANY),
     Attack("contents", 9900, "send 8 KiB of a message and no end", crowds.begins_content, _MANY),

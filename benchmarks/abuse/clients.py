@@ -5,6 +5,7 @@ They run in a process of their own, so that what an attack costs its attacker is
 """
 
 import asyncio
+import os
 import socket
 import ssl
 from collections import Counter
@@ -12,11 +13,12 @@ from collections.abc import Awaitable, Callable
 
 from attrs import define, field
 
-#: Connections of one source address: each has some 28,000 ports.
-OF_ONE_ADDRESS = 20_000
+#: Connections in a row from one source address: each has some 28,000 ports, and those that were closed rest a while.
+OF_ONE_ADDRESS = 1000
 #: Connections that are opened at a time: fewer than the kernel holds for a server that has not accepted them yet.
 OPENED_AT_A_TIME = 200
 _TCP_REPAIR = 19  # linux/tcp.h
+_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h
 
 
 class Refused(Exception):
@@ -180,8 +182,9 @@ class Field:
         sock.setblocking(False)
         if receives is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receives)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((f"127.0.0.{2 + self._opened // OF_ONE_ADDRESS % 200}", 0))
+        sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        address = self._opened // OF_ONE_ADDRESS
+        sock.bind((f"127.{1 + os.getpid() % 200}.{address // 250 % 250}.{1 + address % 250}", 0))
         self._opened += 1
         try:
             async with self._opening:

@@ -1,0 +1,77 @@
+"""
+Whose turn it is: no client keeps the others waiting by sending more than its share.
+
+A turn of the reactor reads from all sessions that have sent something, up to 64 KiB from each, and that can be ten
+thousand commands. A few dozen clients that send commands without a pause would make others wait for seconds. So there
+is a limit to the time that commands and contents may take in one turn. Sessions that come after it wait for the next
+turn; one that has used up its own share waits until those have gone that have not.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from lmtp_twisted.outbox import Outbox
+
+#: Seconds that the input of all sessions may take in a turn of the reactor.
+TURN = 0.02
+#: Seconds that the input of one session may take before others have their turn.
+SHARE = 0.002
+
+
+class Turns:
+    """
+    What all sessions of a factory share.
+
+    :param clock: an :class:`~twisted.internet.interfaces.IReactorTime`.
+    :param outbox: knows when a turn of the reactor ends.
+    """
+
+    def __init__(self, clock: Any, outbox: Outbox) -> None:
+        self._seconds: Callable[[], float] = clock.seconds
+        self._outbox = outbox
+        self._spent = 0.0
+        # Those that have not had their share, and those that have.
+        self._next: deque[Callable[[], None]] = deque()
+        self._later: deque[Callable[[], None]] = deque()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time of this turn is used up."""
+        return self._spent >= TURN
+
+    def begin(self) -> float:
+        """
+        A session's input is looked at.
+
+        :returns: what :meth:`end` and :meth:`is_used_up` have to be given.
+        """
+        return self._seconds()
+
+    def is_used_up(self, begun: float) -> bool:
+        """Whether the session has had its share."""
+        return self._seconds() - begun >= SHARE
+
+    def end(self, begun: float) -> None:
+        """It is not looked at any more."""
+        # A clock that is set back or forth is not to be waited for.
+        self._spent += min(max(self._seconds() - begun, 0.0), TURN)
+
+    def wait(self, go_on: Callable[[], None], *, has_had_share: bool) -> None:
+        """
+        :param go_on: called when it is this session's turn.
+        :param has_had_share: of this turn; who has not comes first.
+        """
+        if not (self._next or self._later):
+            self._outbox.add(self._begin)
+        (self._later if has_had_share else self._next).append(go_on)
+
+    def _begin(self) -> None:
+        """A new turn."""
+        self._spent = 0.0
+        while (self._next or self._later) and not self.is_over:
+            (self._next or self._later).popleft()()
+        if self._next or self._later:
+            self._outbox.add(self._begin)
