@@ -91,6 +91,8 @@ class HeldLineReceiver(LineReceiver):
     _sends_at_once = False
     _input_has_ended = False
     _is_closed = False
+    # Whether its last turn did not end by itself: there was more than a turn's work, or the replies were too many.
+    _is_greedy = False
     _timer: Any = None
 
     def __init__(self) -> None:
@@ -120,8 +122,8 @@ class HeldLineReceiver(LineReceiver):
             self._at = 0
             began_in_content = not self.line_mode
             if self._input:
-                if self.turns.is_over and data:
-                    self._give_way(has_had_share=False)
+                if self.turns.is_over:
+                    self._give_way()
                 else:
                     self._take_turn()
             if self._output:
@@ -145,15 +147,17 @@ class HeldLineReceiver(LineReceiver):
     def _take_turn(self) -> None:
         begun = self.turns.begin()
         self._depth = 1
+        if self._is_greedy:
+            self._is_greedy = False
         try:
             self._run(begun)
         finally:
             self._depth = 0
             self.turns.end(begun)
 
-    def _give_way(self, *, has_had_share: bool) -> None:
+    def _give_way(self) -> None:
         self.hold(Hold.TURN)
-        self.turns.wait(lambda: self.release(Hold.TURN), has_had_share=has_had_share)
+        self.turns.wait(lambda: self.release(Hold.TURN), is_patient=self._is_greedy)
 
     def _run(self, begun: float) -> None:
         """
@@ -189,7 +193,8 @@ class HeldLineReceiver(LineReceiver):
                 if end < 0 and not self._skipping:
                     return
             if self._at < len(self._input) and not self.paused and self.turns.is_used_up(begun):
-                self._give_way(has_had_share=True)
+                self._is_greedy = True
+                self._give_way()
 
     def _skip(self) -> bool:
         """
@@ -276,6 +281,7 @@ class HeldLineReceiver(LineReceiver):
     def pauseProducing(self) -> None:
         """The transport's buffer is full: the client does not read."""
         self.hold(Hold.OUTPUT)
+        self._is_greedy = True
         self._start_timer(self.write_timeout)
 
     def resumeProducing(self) -> None:

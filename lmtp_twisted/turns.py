@@ -4,7 +4,7 @@ Whose turn it is: no client keeps the others waiting by sending more than its sh
 A turn of the reactor reads from all sessions that have sent something, up to 64 KiB from each, and that can be ten
 thousand commands. A few dozen clients that send commands without a pause would make others wait for seconds. So there
 is a limit to the time that commands and contents may take in one turn. Sessions that come after it wait for the next
-turn; one that has used up its own share waits until those have gone that have not.
+turn; one whose share was too little for it comes after those that said less.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 from lmtp_twisted.outbox import Outbox
 
 #: Seconds that the input of all sessions may take in a turn of the reactor.
-TURN = 0.02
+TURN = 0.01
 #: Seconds that the input of one session may take before others have their turn.
-SHARE = 0.002
+SHARE = 0.001
 
 
 class Turns:
@@ -33,7 +33,7 @@ class Turns:
         self._seconds: Callable[[], float] = clock.seconds
         self._outbox = outbox
         self._spent = 0.0
-        # Those that have not had their share, and those that have.
+        # Those whose share was enough for them the last time, and the others.
         self._next: deque[Callable[[], None]] = deque()
         self._later: deque[Callable[[], None]] = deque()
 
@@ -56,17 +56,17 @@ class Turns:
 
     def end(self, begun: float) -> None:
         """It is not looked at any more."""
-        # A clock that is set back or forth is not to be waited for.
-        self._spent += min(max(self._seconds() - begun, 0.0), TURN)
+        # A clock that is set back gives no time back.
+        self._spent += max(self._seconds() - begun, 0.0)
 
-    def wait(self, go_on: Callable[[], None], *, has_had_share: bool) -> None:
+    def wait(self, go_on: Callable[[], None], *, is_patient: bool) -> None:
         """
         :param go_on: called when it is this session's turn.
-        :param has_had_share: of this turn; who has not comes first.
+        :param is_patient: others come first.
         """
         if not (self._next or self._later):
             self._outbox.add(self._begin)
-        (self._later if has_had_share else self._next).append(go_on)
+        (self._later if is_patient else self._next).append(go_on)
 
     def _begin(self) -> None:
         """A new turn."""
