@@ -55,6 +55,7 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         self.factory = factory
         self.clock = factory.reactor
         self.outbox = factory.outbox
+        self.turns = factory.turns
         self._patience = 0.0
         self._last_heard = 0.0
         # Final replies are owed: until they are sent, nothing but a lost connection ends the session.
