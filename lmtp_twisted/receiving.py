@@ -285,6 +285,9 @@ class Receiver(Connection):
         self.factory.transaction_ended(self.session, transaction)
         self.session.xforward = {}
         self._enter(State.READY)
+        if transaction.disconnect is not None:
+            self._cut_off(transaction.disconnect)
+            return
         if self._last_word is not None:
             self._wait_for_client(_GRACE)
         if self._holds:
