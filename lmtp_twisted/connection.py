@@ -84,9 +84,9 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         self._wait_for_client(self.factory.settings.idle_timeout)
         refusal = self.factory.session_started(self)
         if refusal is not None:
-            # Without lingering: there may be any number of these.
             self.send(refusal.encoded)
-            self.close()
+            # Where there may be any number of these, without lingering.
+            self.close(linger=self.factory.is_draining)
             return
         settings = self.factory.settings
         if settings.session_timeout:

@@ -37,6 +37,16 @@ class Log:
     can_reopen = False
 
     def __init__(self, level: str) -> None:
+        self.level = level
+
+    @property
+    def level(self) -> str:
+        """The least that is logged."""
+        return self._level
+
+    @level.setter
+    def level(self, level: str) -> None:
+        self._level = level
         self._least = _RANKS[LogLevel.lookupByName(level)]
 
     def has(self, level: str) -> bool:

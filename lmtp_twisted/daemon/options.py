@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -105,6 +107,8 @@ class Options(UsageOptions, AuthOptionMixin):
         self.said = Said({}, on_command_line)
         self.configuration: Configuration | None = None
         self.listeners: Mapping[str, Said] = {}
+        self._arguments: Sequence[str] = ()
+        self._file: str | None = None
         for key, option in OPTIONS.items():
             # What is still so in the end was not given.
             self[key] = option.kind.nothing()
@@ -183,8 +187,9 @@ class Options(UsageOptions, AuthOptionMixin):
         :raises SystemExit: where something is wrong, with one line for standard error for each fault; or after
             ``--help`` and the like.
         """
+        self._arguments = sys.argv[1:] if options is None else list(options)
         try:
-            super().parseOptions(options)
+            super().parseOptions(self._arguments)
         except UsageError as error:
             raise fatal(error)
         except Faults as faults:
@@ -193,6 +198,22 @@ class Options(UsageOptions, AuthOptionMixin):
             from lmtp_twisted.daemon.assembly import check
 
             check(self)
+
+    def anew(self) -> Options:
+        """
+        :returns: the same command line, with the file that it names as it is now.
+        :raises Faults: with a line for each fault.
+        """
+        other = type(self)()
+        other.parent = self.parent
+        # A daemon has changed its directory.
+        other._file = self._file
+        other._arguments = self._arguments
+        try:
+            UsageOptions.parseOptions(other, list(self._arguments))
+        except UsageError as error:
+            raise Faults(plain_line(error))
+        return other
 
     def parseArgs(self, *arguments: str) -> None:
         """There are none."""
@@ -206,7 +227,8 @@ class Options(UsageOptions, AuthOptionMixin):
         if self["config"] is None:
             self.said = said.over(defaults)
         else:
-            self.configuration = read_configuration(self["config"])
+            self.configuration = read_configuration(self._file or self["config"])
+            self._file = os.path.abspath(self["config"]) if self._file is None else self._file
             in_file = self.configuration.said
             self.listeners = self.configuration.listeners
             if any(key in said.values for key in PLACES):
