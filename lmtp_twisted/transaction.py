@@ -30,6 +30,7 @@ from lmtp_twisted.interfaces import IReceivedMessage
 from lmtp_twisted.spool import Content
 from lmtp_twisted.streaming import Stream
 from lmtp_twisted.verdict import OUTCOME, backend_for, discard, one_for_each
+from lmtp_twisted.wire.headers import LOOKED_AT, message_id_of
 from lmtp_twisted.wire.replies import CANCELLED, DELIVERED, TIMED_OUT, Reply
 
 _log = Logger(namespace="lmtp_twisted")
@@ -129,6 +130,7 @@ class Transaction:
         if self._started is None or self.content is None:
             return ()
         size, recipients, replies, seconds = self.content.size, self._recipients, self._replies, self._seconds
+        message_id = message_id_of(self.content.beginning(LOOKED_AT))
         outcomes: list[Outcome] = []
         if self._is_refused:
             backend = None
@@ -136,8 +138,9 @@ class Transaction:
         for place in self._slots:
             recipient = recipients[place]
             reply_id = f"{self.id}.{len(outcomes) + 1}"
+            reply = replies[place] or CANCELLED
             took = backend if is_shared else backend_for(self.delivery, recipient, backend)
-            outcomes.append(Outcome(recipient, replies[place] or CANCELLED, reply_id, size, seconds[place], took))
+            outcomes.append(Outcome(recipient, reply, reply_id, size, seconds[place], took, message_id))
         return tuple(outcomes)
 
     def refuse(self, reply: Reply, reason: str) -> None:
