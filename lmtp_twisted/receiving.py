@@ -317,6 +317,9 @@ class Receiver(Connection):
         self.factory.transaction_ended(self.session, transaction, self._backend)
         self.session.xforward = {}
         self._enter(State.READY)
+        if transaction.disconnect is not None:
+            self._cut_off(transaction.disconnect)
+            return
         if self._last_word is not None:
             self._wait_for_client(_GRACE)
         if self._holds:
