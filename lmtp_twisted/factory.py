@@ -29,8 +29,8 @@ from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import default_pool
 from lmtp_twisted.transaction import Transaction
-from lmtp_twisted.verdict import backend_for
 from lmtp_twisted.turns import Turns
+from lmtp_twisted.verdict import backend_for
 from lmtp_twisted.wire import replies
 from lmtp_twisted.wire.parameters import Body
 from lmtp_twisted.wire.replies import Reply

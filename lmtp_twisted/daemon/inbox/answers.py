@@ -155,6 +155,17 @@ class InboxAnswers:
     def limitReached(self, session: SessionInfo, limit: object) -> None:
         """Nothing of it is shown."""
 
+    def authenticationFailed(self, session: SessionInfo, mechanism: str) -> None:
+        """Nothing of it is shown."""
+
+    def senderRefused(self, session: SessionInfo, sender: object, reply: object) -> None:
+        """Nothing of it is shown."""
+
+    def recipientRefused(
+        self, session: SessionInfo, sender: object, recipient: object, reply: object, backend: object
+    ) -> None:
+        """Nothing of it is shown."""
+
     def sessionEnded(self, session: SessionInfo) -> None:
         """Nothing of it is shown."""
 
