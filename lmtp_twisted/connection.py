@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lmtp_twisted.awaiting import FAILURES, cancel, deferred_of
+from lmtp_twisted.disconnect import Disconnect
 from lmtp_twisted.errors import TemporaryFailure
 from lmtp_twisted.extensions.starttls import facts_of
 from lmtp_twisted.flow import HeldLineReceiver, Hold
@@ -84,9 +85,9 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         self._wait_for_client(self.factory.settings.idle_timeout)
         refusal = self.factory.session_started(self)
         if refusal is not None:
-            # Without lingering: there may be any number of these.
             self.send(refusal.encoded)
-            self.close()
+            # Where there may be any number of these, without lingering.
+            self.close(linger=self.factory.is_draining)
             return
         settings = self.factory.settings
         if settings.session_timeout:
@@ -237,9 +238,23 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         :param then: gets the reply.
         """
         if waiting is None:
-            then(question.verdict(answer))
+            self._judged(question.verdict(answer), then)
         else:
-            self._wait(waiting, lambda answer: then(question.verdict(answer)))
+            self._wait(waiting, lambda answer: self._judged(question.verdict(answer), then))
+
+    def _judged(self, verdict: Reply, then: Callable[[Reply], None]) -> None:
+        if isinstance(verdict, Disconnect):
+            self.send(verdict.encoded[: verdict.octets])
+            self._cut_off(verdict)
+        else:
+            then(verdict)
+
+    def _cut_off(self, disconnect: Disconnect) -> None:
+        """The application wants the connection to end here, as if it were lost."""
+        self._abandon()
+        self.close(linger=not disconnect.reset)
+        if disconnect.reset:
+            self.transport.abortConnection()
 
     def _wait(
         self,

@@ -10,6 +10,7 @@ from pathlib import Path
 PEERS = {
     "postfix": ("postfix", "postconf", "smtp-source", "smtp-sink", "sendmail"),
     "exim": ("exim4", "nc"),
+    "opensmtpd": ("smtpd", "mail.lmtp"),
     "swaks": ("swaks",),
     "netcat": ("nc",),
     "procmail": ("procmail",),
@@ -22,6 +23,8 @@ PEERS = {
     "btrfs": ("mkfs.btrfs", "btrfs"),
     "ext4": ("mkfs.ext4",),
     "strace": ("strace",),
+    "systemd": ("systemd-socket-activate", "systemd-analyze"),
+    "chromium": ("chromium", "chromedriver"),
     "postgresql": ("initdb", "pg_ctl", "postgres", "psql"),
 }
 

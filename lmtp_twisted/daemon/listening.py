@@ -4,7 +4,7 @@ Where the server listens: endpoint descriptions as ``--listen`` takes them, read
 The descriptions are Twisted's (:func:`twisted.internet.endpoints.serverFromString`), so plugins of other packages work
 too. Added here: port 25 is refused (RFC 2033 §5), a Unix socket is for its owner and group only, the backlog holds
 more than a moment's connections, and ``haproxy:`` before another description is our own
-:class:`~lmtp_twisted.extensions.proxy.ProxyEndpoint`: Twisted's greets before the header, and wants it in one segment.
+:class:`~lmtp_twisted.extensions.proxy.HeaderFactory`: Twisted's greets before the header, and wants it in one segment.
 """
 
 from __future__ import annotations
@@ -18,15 +18,12 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.lockfile import FilesystemLock
-from zope.interface import implementer
 
 from lmtp_twisted.daemon.values import port
-from lmtp_twisted.extensions.proxy import ProxyEndpoint
+from lmtp_twisted.extensions.proxy import HeaderFactory
 
 # The order of the positional arguments of Twisted's own endpoint types.
 _POSITIONS = {
@@ -58,12 +55,28 @@ class ListenDescription:
     :ivar kind: its type, such as ``tcp``.
     :ivar values: its arguments by name, where it is a type of Twisted's; else empty.
     :ivar is_proxied: whether ``haproxy:`` stood before it.
+    :ivar number: which one it is of those that are at the same place, as several may be at port 0.
     """
 
     text: str
     kind: str
     values: dict[str, str]
     is_proxied: bool = False
+    number: int = 0
+
+    @property
+    def key(self) -> str:
+        """
+        The place, whatever else is said of it: it stays the same where the backlog changes, the mode, or what comes
+        before a session there.
+        """
+        if self.kind in ("tcp", "tcp6"):
+            where = f"{self.kind}:{self.values.get('interface', '')}:{self.values['port']}"
+        elif self.kind == "unix":
+            where = f"unix:{os.path.abspath(self.values['address'])}"
+        else:
+            where = self.text
+        return f"{where}#{self.number}" if self.number else where
 
 
 def read_description(text: str) -> ListenDescription:
@@ -100,6 +113,23 @@ def read_description(text: str) -> ListenDescription:
             values[name] = value
             text += f":{name}={value}"
     return ListenDescription(text, kind, values if names else {})
+
+
+def read_http_description(text: str) -> ListenDescription:
+    """
+    :param text: as for :func:`read_description`, or the number of a port. TCP without an interface is on loopback: what
+        is shown there is for those who look after the server.
+    :raises ValueError: as :func:`read_description`, and where ``haproxy:`` stands.
+    """
+    if text.isascii() and text.isdigit():
+        text = f"tcp:{text}"
+    description = read_description(text)
+    if description.is_proxied:
+        raise ValueError("haproxy: is for LMTP")
+    loopback = {"tcp": "127.0.0.1", "tcp6": r"\:\:1"}.get(description.kind)
+    if loopback is None or description.values.get("interface"):
+        return description
+    return read_description(f"{text}:interface={loopback}")
 
 
 def _fields(text: str) -> list[str]:
@@ -141,39 +171,40 @@ def below_directory(text: str, directory: str) -> str:
 
 def make_endpoint(reactor: Any, description: ListenDescription) -> Any:
     """
-    :returns: an :class:`~twisted.internet.interfaces.IStreamServerEndpoint`.
+    :returns: an :class:`~twisted.internet.interfaces.IStreamServerEndpoint`, without what :func:`front_of` adds.
     :raises ValueError: where Twisted does not take the description.
     """
     try:
-        endpoint = serverFromString(reactor, description.text)
-        return ProxyEndpoint(endpoint, reactor) if description.is_proxied else endpoint
+        return serverFromString(reactor, description.text)
     except ImportError as error:
         raise ValueError(f"a package is missing: {error}")
     except (OSError, ValueError) as error:
         raise ValueError(str(error))
+    except (IndexError, KeyError) as error:
+        if description.kind == "systemd":
+            raise NotPassedError
+        raise ValueError(f"not an endpoint description ({error})")
     except Exception as error:
         raise ValueError(f"not an endpoint description ({error})")
 
 
-@implementer(IStreamServerEndpoint)
-@attrs.frozen
-class TLSEndpoint:
+class NotPassedError(ValueError):
+    """There is no such socket of systemd's."""
+
+    def __init__(self) -> None:
+        super().__init__("systemd has passed no such socket (LISTEN_FDS, LISTEN_FDNAMES)")
+
+
+def front_of(description: ListenDescription, tls: Any, factory: Any, reactor: Any) -> Any:
     """
-    TLS from the first octet, on any kind of endpoint.
-
-    :ivar endpoint: the :class:`~twisted.internet.interfaces.IStreamServerEndpoint` below it.
-    :ivar tls: makes the connections.
+    :param tls: makes the connections where TLS is spoken from the first octet; else ``None``.
+    :param factory: makes the sessions.
+    :returns: the factory that gets the connections: it has what comes before the session.
     """
-
-    endpoint: Any
-    tls: Any
-
-    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Listen."""
-        wrapped = TLSMemoryBIOFactory(self.tls, False, protocolFactory)
-        wrapped.noisy = False
-        listening: Deferred[IListeningPort] = self.endpoint.listen(wrapped)
-        return listening
+    if tls is not None:
+        factory = TLSMemoryBIOFactory(tls, False, factory)
+        factory.noisy = False
+    return HeaderFactory(factory, reactor) if description.is_proxied else factory
 
 
 def try_to_listen(description: ListenDescription, tried: ExitStack, *, leaves_no_trace: bool = False) -> None:

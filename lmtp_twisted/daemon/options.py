@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -93,7 +95,13 @@ class Options(UsageOptions, AuthOptionMixin):
         ["tls-key", None, None, "Its key in PEM, without a passphrase. [default: in the certificate's file]"],
         ["tls-client-ca", None, None, "In PEM, whose certificates TLS clients may have."],
         ["spool", None, None, "Directory for messages too large for memory. [default: $TMPDIR or /var/tmp]"],
+        ["http", None, None, "Health for balancers by HTTP there, on loopback if it is a port, as 8025 or tcp:8025."],
         ["log-level", None, "info", "Least that is logged: debug, info, warn or error."],
+        ["log-format", None, "text", "Form of the log: text, or json, which is an object a line."],
+        ["trace", None, None, "Directory for the dialogues of chosen sessions."],
+        ["trace-content", None, "500", "Octets of each message that these show."],
+        ["trace-size", None, "100M", "Octets that these take at the most; the oldest make room for new ones."],
+        ["log-priority", None, "auto", "Begin lines with <6> and the like: yes, no, or auto, for systemd's journal."],
         ["drain-timeout", None, "30", "Seconds that sessions get to finish when the server stops."],
     ]
 
@@ -104,6 +112,8 @@ class Options(UsageOptions, AuthOptionMixin):
         self.said = Said({}, on_command_line)
         self.configuration: Configuration | None = None
         self.listeners: Mapping[str, Said] = {}
+        self._arguments: Sequence[str] = ()
+        self._file: str | None = None
         for key, option in OPTIONS.items():
             # What is still so in the end was not given.
             self[key] = option.kind.nothing()
@@ -161,6 +171,10 @@ class Options(UsageOptions, AuthOptionMixin):
         """Let this group connect to Unix sockets, and nobody else that is not named; may be given again."""
         self["allow-gid"].append(group)
 
+    def opt_trace_for(self, choice: str) -> None:
+        """Sessions to trace: peer=NETWORK, recipient=PATTERN, failure (default) or all; may be given again."""
+        self["trace-for"].append(choice)
+
     def opt_help_backends(self) -> None:
         """Display what --backend and --route can name, and exit."""
         try:
@@ -182,8 +196,9 @@ class Options(UsageOptions, AuthOptionMixin):
         :raises SystemExit: where something is wrong, with one line for standard error for each fault; or after
             ``--help`` and the like.
         """
+        self._arguments = sys.argv[1:] if options is None else list(options)
         try:
-            super().parseOptions(options)
+            super().parseOptions(self._arguments)
         except UsageError as error:
             raise fatal(error)
         except Faults as faults:
@@ -192,6 +207,22 @@ class Options(UsageOptions, AuthOptionMixin):
             from lmtp_twisted.daemon.assembly import check
 
             check(self)
+
+    def anew(self) -> Options:
+        """
+        :returns: the same command line, with the file that it names as it is now.
+        :raises Faults: with a line for each fault.
+        """
+        other = type(self)()
+        other.parent = self.parent
+        # A daemon has changed its directory.
+        other._file = self._file
+        other._arguments = self._arguments
+        try:
+            UsageOptions.parseOptions(other, list(self._arguments))
+        except UsageError as error:
+            raise Faults(plain_line(error))
+        return other
 
     def parseArgs(self, *arguments: str) -> None:
         """There are none."""
@@ -205,7 +236,8 @@ class Options(UsageOptions, AuthOptionMixin):
         if self["config"] is None:
             self.said = said.over(defaults)
         else:
-            self.configuration = read_configuration(self["config"])
+            self.configuration = read_configuration(self._file or self["config"])
+            self._file = os.path.abspath(self["config"]) if self._file is None else self._file
             in_file = self.configuration.said
             self.listeners = self.configuration.listeners
             if any(key in said.values for key in PLACES):

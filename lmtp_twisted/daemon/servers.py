@@ -5,10 +5,9 @@ file, or with those that a listener has of its own.
 
 from __future__ import annotations
 
-import errno
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import attrs
@@ -17,13 +16,7 @@ from twisted.cred.portal import Portal
 from lmtp_twisted.daemon.certificate import CertificateFiles, ClientCAError, ReloadedCertificate
 from lmtp_twisted.daemon.checkers import portal_of
 from lmtp_twisted.daemon.configuration import PLACES
-from lmtp_twisted.daemon.listening import (
-    ListenDescription,
-    TLSEndpoint,
-    make_endpoint,
-    read_description,
-    try_to_listen,
-)
+from lmtp_twisted.daemon.listening import ListenDescription, read_description, read_http_description
 from lmtp_twisted.daemon.said import Fault, Faults, Place, Said
 from lmtp_twisted.settings import Settings
 
@@ -47,11 +40,13 @@ class Server:
     :ivar listener: the name of the listener whose rules they are; empty for those of the top.
     :ivar said: the rules.
     :ivar wanted: the places.
+    :ivar is_web: whether it is the one of ``--http``.
     """
 
     listener: str
     said: Said
     wanted: list[Wanted] = attrs.field(factory=list)
+    is_web: bool = False
 
 
 def servers_of(top: Said, listeners: Mapping[str, Said], faults: Faults) -> list[Server]:
@@ -82,7 +77,30 @@ def servers_of(top: Said, listeners: Mapping[str, Said], faults: Faults) -> list
     _refuse_users([wanted for server in servers for wanted in server.wanted], top, top, faults)
     for server in servers[1:]:
         _refuse_users(server.wanted, server.said, listeners[server.listener.partition(".")[2]], faults)
+    if top["http"] is not None:
+        servers.append(_web_server(top, faults))
+    _number(servers)
     return [server for server in servers if server.wanted]
+
+
+def _web_server(top: Said, faults: Faults) -> Server:
+    place = top.place("http").saying(top["http"])
+    server = Server("", top, is_web=True)
+    try:
+        server.wanted.append((place, read_http_description(top["http"]), False))
+    except ValueError as error:
+        faults.add(Fault(place, f": {error}"))
+    return server
+
+
+def _number(servers: Sequence[Server]) -> None:
+    """Tell those apart that are at one place."""
+    seen: Counter[str] = Counter()
+    for server in servers:
+        for index, (place, description, is_tls) in enumerate(server.wanted):
+            number = seen[description.key]
+            seen[description.key] += 1
+            server.wanted[index] = (place, attrs.evolve(description, number=number), is_tls)
 
 
 def _want(server: Server, key: str, index: int | None, value: Any, faults: Faults) -> None:
@@ -102,48 +120,6 @@ def _refuse_users(
         if (own is said or key in own.values) and said[key] and all(what.kind in _OF_TCP for _, what, _ in wanted):
             faults.add(said.fault(key, " is for Unix sockets, and there is none to listen on"))
             return
-
-
-def endpoints_of(server: Server, reactor: Any, tls: Any, faults: Faults) -> list[Any]:
-    """
-    :param tls: makes the connections of places that begin with TLS.
-    :param faults: gets what is wrong.
-    :returns: the :class:`~twisted.internet.interfaces.IStreamServerEndpoint` of each place.
-    """
-    endpoints = []
-    for place, description, is_tls in server.wanted:
-        try:
-            endpoint = make_endpoint(reactor, description)
-            endpoints.append(TLSEndpoint(endpoint, tls) if is_tls else endpoint)
-        except ValueError as error:
-            faults.add(Fault(place, f": {error}"))
-    return endpoints
-
-
-def try_places(servers: Sequence[Server], faults: Faults, *, is_trial: bool) -> list[str]:
-    """
-    Listen everywhere for a moment.
-
-    :param faults: gets what is wrong.
-    :param is_trial: whether the server that shall start may run already, so that its places are in use.
-    :returns: in a trial, what is in use.
-    """
-    in_use: list[str] = []
-    tried_places: list[str | None] = []
-    with ExitStack() as tried:
-        for place, description, _ in (wanted for server in servers for wanted in server.wanted):
-            where = description.values.get("port", description.values.get("address"))
-            try:
-                try_to_listen(description, tried, leaves_no_trace=is_trial)
-                tried_places.append(where)
-            except OSError as error:
-                if is_trial and error.errno == errno.EADDRINUSE and where not in tried_places:
-                    in_use.append(f"{place}: in use, as it is where this server runs already")
-                else:
-                    faults.add(Fault(place, f": {error.strerror or error}"))
-            except ValueError as error:
-                faults.add(Fault(place, f": {error}"))
-    return in_use
 
 
 class Certificates:

@@ -1,10 +1,10 @@
-"""The server as a service of Twisted: how it starts, and how it comes to its end without losing a reply."""
+"""The server as a service of Twisted: how it starts, takes other rules, and ends without losing a reply."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Any
 
@@ -19,21 +19,24 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from lmtp_twisted.backends.context import BackendContext
-from lmtp_twisted.daemon.certificate import ReloadedCertificate
+from lmtp_twisted.daemon.generation import Door, Entrance, Generation
 from lmtp_twisted.daemon.logs import Log
+from lmtp_twisted.daemon.monitoring.monitor import Monitor
+from lmtp_twisted.daemon.notify import Notifier
+from lmtp_twisted.daemon.said import Fault, Faults
 from lmtp_twisted.factory import LMTPFactory
 
 _log = Logger(namespace="lmtp_twisted")
 
-# What logrotate and its like send: the first is the custom of daemons, the second twistd's.
-_REOPEN = (signal.SIGHUP, signal.SIGUSR1)
 # Seconds that a client gets to read its last replies once the time to drain is over.
 _FAREWELL = 2.0
 #: Seconds between two looks whether the certificate has changed.
 LOOK_AFTER = 10.0
 #: Seconds that ports, backends and threads get at the least, however little sessions get: they have mail to put away.
 LEAST_PATIENCE = 5.0
+
+#: Makes the next generation, given the one before; raises :exc:`~lmtp_twisted.daemon.said.Faults`.
+Renew = Callable[[Generation], Generation]
 
 
 class LMTPService(Service):
@@ -42,49 +45,66 @@ class LMTPService(Service):
     ports, sessions, backends, threads, log; each has to be done before the next can go.
 
     :param reactor: the reactor.
-    :param servers: what sessions are made by, each with the endpoints where it listens.
+    :param generation: what it goes by at first.
+    :param renew: makes what it goes by after a reload.
+    :param ports: where its ports come from, as :class:`~lmtp_twisted.daemon.ports.Ports`.
     :param pool: the threads; not started yet.
-    :param context: the backends.
     :param log: the log.
-    :param certificates: are looked after while the server runs.
-    :param drain_timeout: seconds that sessions get to finish, and backends and threads after them, these no less than
-        :data:`LEAST_PATIENCE`.
-    :param facts: what to say in the log at the start.
+    :param monitor: what is counted of it.
+    :param notifier: tells systemd.
     """
 
     def __init__(
         self,
         *,
         reactor: Any,
-        servers: Sequence[tuple[LMTPFactory, Sequence[Any]]],
+        generation: Generation,
+        renew: Renew,
+        ports: Any,
         pool: ThreadPool,
-        context: BackendContext,
         log: Log,
-        certificates: Sequence[ReloadedCertificate] = (),
-        drain_timeout: float,
-        facts: Sequence[str],
+        monitor: Monitor,
+        notifier: Notifier,
     ) -> None:
         self._reactor = reactor
-        self._servers = servers
+        self._ports = ports
         self._pool = pool
-        self._context = context
         self._log = log
-        self._certificates = certificates
+        self._monitor = monitor
+        self._renew = renew
+        self._notifier = notifier
+        #: The one that new sessions belong to.
+        self.generation = generation
+        # Those that have sessions yet, and what fires when they are gone.
+        self._before: dict[Generation, Deferred[None]] = {}
+        # By their places' keys.
+        self._doors: dict[str, Door] = {}
+        self._listening: dict[str, Deferred[Any]] = {}
+        # What fires when we listen everywhere for the first time.
+        self._opening: list[Deferred[None]] = []
         self._looking: LoopingCall | None = None
-        self._drain_timeout = drain_timeout
-        self.facts = facts
-        self._listening: list[Deferred[Any]] = []
         self._handlers: dict[signal.Signals, Any] = {}
+        self._is_reloading = False
+        self._reload_is_wanted = False
+
+    @property
+    def facts(self) -> Sequence[str]:
+        """What the log says of it at the start."""
+        return self.generation.facts
 
     @property
     def factories(self) -> list[LMTPFactory]:
         """What sessions are made by."""
-        return [factory for factory, _ in self._servers]
+        return [factory for generation in self._generations for factory in generation.factories.values()]
 
     @property
     def sessions(self) -> list[Any]:
         """Those of now."""
-        return [protocol for factory in self.factories for protocol in factory.sessions]
+        return [protocol for generation in self._generations for protocol in generation.sessions]
+
+    @property
+    def _generations(self) -> list[Generation]:
+        return [*self._before, self.generation]
 
     def setServiceParent(self, parent: Any) -> None:
         """twistd takes the log from the application, unless its options name another."""
@@ -101,47 +121,171 @@ class LMTPService(Service):
         :raises twisted.internet.error.CannotListenError: where a port was taken since it was tried.
         """
         super().privilegedStartService()
+        # The second is what twistd takes for reopening its log. By default both end the process, so this is done before
+        # anybody can know that we are there.
+        self._on(signal.SIGHUP, self.reload)
+        self._on(signal.SIGUSR1, self._log.reopen)
         for fact in self.facts:
             _log.info("{fact}", fact=fact)
-        for factory, endpoints in self._servers:
-            for endpoint in endpoints:
-                self._listen(factory, endpoint)
+        self.generation.begin()
+        for entrance in self.generation.entrances:
+            failures: list[Failure] = []
+            opened = self._open(entrance).addErrback(failures.append)
+            if failures:
+                failures[0].raiseException()
+            # An endpoint that takes its time fails where nobody is left to raise to.
+            self._opening.append(opened.addCallback(self._too_late, failures))
 
-    def _listen(self, factory: LMTPFactory, endpoint: Any) -> None:
-        failures: list[Failure] = []
-        waiting = endpoint.listen(factory)
-        self._listening.append(waiting)
-        waiting.addCallback(_listens).addErrback(failures.append)
-        if failures:
-            failures[0].raiseException()
-        # An endpoint that takes its time fails where nobody is left to raise to.
-        waiting.addCallback(lambda port: self._too_late(failures[0]) if failures else port)
+    def _open(self, entrance: Entrance) -> Deferred[None]:
+        """Fires when we listen there."""
+        key = entrance.description.key
+        self._doors[key] = Door(entrance.front)
+        opened: Deferred[None] = Deferred()
 
-    def _too_late(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            _log.failure("cannot listen, so the server stops", failure)
-            self._reactor.stop()
+        def listens(port: IListeningPort) -> IListeningPort:
+            opened.callback(None)
+            return port
+
+        say_where = _shows if entrance.is_web else _listens
+        waiting = self._ports.listen(entrance.description, self._doors[key])
+        self._listening[key] = waiting.addCallback(say_where).addCallbacks(listens, opened.errback)
+        return opened
+
+    def _too_late(self, _: object, failures: Sequence[Failure]) -> Failure | None:
+        for failure in failures:
+            if not failure.check(CancelledError):
+                _log.failure("cannot listen, so the server stops", failure)
+                self._reactor.stop()
+            return failure
+        return None
 
     def startService(self) -> None:
-        """Start what needs no privileges: the threads, and the signals that reopen the log."""
+        """Start what needs no privileges: the threads."""
         super().startService()
         if not self._listening:
             self.privilegedStartService()
         self._pool.start()
         self._log.start()
-        if self._certificates:
-            self._looking = LoopingCall(deferToThreadPool, self._reactor, self._pool, self._look)
-            self._looking.clock = self._reactor
-            self._looking.start(LOOK_AFTER, now=False).addErrback(
-                lambda failure: _log.failure("the certificate is looked after no more", failure)
-            )
-        # Also where there is nothing to reopen: by default these signals end the process, whatever it has under way.
-        for number in _REOPEN:
-            self._handlers[number] = signal.signal(number, self._reopen)
+        self._monitor.start()
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = self._reactor
+        self._looking.start(LOOK_AFTER, now=False).addErrback(
+            lambda failure: _log.failure("the certificate is looked after no more", failure)
+        )
+        self._reactor.callWhenRunning(self._begin)
 
-    def _reopen(self, _number: int, _frame: object) -> None:
+    def _on(self, number: signal.Signals, call: Callable[[], None]) -> None:
         # A signal comes between any two steps of the program, also while a lock is held: do it from the reactor.
-        self._reactor.callFromThread(self._log.reopen)
+        self._handlers[number] = signal.signal(number, lambda *_: self._reactor.callFromThread(call))
+
+    def _begin(self) -> None:
+        """The reactor runs."""
+        self._notifier.watch(self._status)
+        ready = gatherResults(self._opening, consumeErrors=True)
+        ready.addCallbacks(lambda _: self._notifier.ready(self._status()), lambda failure: None)
+
+    def _status(self) -> str:
+        return f"{'serving' if self.running else 'stopping'}, sessions={len(self.sessions)}"
+
+    def _look(self) -> Deferred[None] | None:
+        certificates = self.generation.certificates
+
+        def look() -> None:
+            for certificate in certificates:
+                certificate.look()
+
+        return deferToThreadPool(self._reactor, self._pool, look) if certificates else None
+
+    # Other rules
+
+    def reload(self) -> None:
+        """
+        Read all anew that was read at the start, and go by it for sessions that come. Sessions that are there are left
+        alone. Where anything is wrong, all stays as it is, and the log says why. Where this is under way already, it is
+        done once more after it.
+        """
+        self._log.reopen()
+        self._reload_is_wanted = True
+        if not self._is_reloading:
+            self._is_reloading = True
+            Deferred.fromCoroutine(self._reload_while_wanted())
+
+    async def _reload_while_wanted(self) -> None:
+        while self._reload_is_wanted:
+            self._reload_is_wanted = False
+            if not self.running:
+                _log.info("nothing is reloaded, since the server stops")
+                break
+            self._notifier.reloading()
+            result = ""
+            try:
+                await self._reload()
+            except Faults as faults:
+                _log.error("all stays as it was, faults={count}", count=len(faults.lines))
+                for line in faults.lines:
+                    _log.error("{line}", line=line)
+                result = f"; not reloaded: {faults.lines[0]}"
+            except Exception:
+                _log.failure("all stays as it was, since something went wrong")
+                result = "; not reloaded"
+            self._monitor.reloads["failed" if result else "ok"] += 1
+            if self.running:
+                self._notifier.ready(self._status() + result)
+        self._is_reloading = False
+
+    async def _reload(self) -> None:
+        before = self.generation
+        new = self._renew(before)
+        wanted = new.places
+        try:
+            await self._open_all([entrance for key, entrance in wanted.items() if key not in self._listening])
+        except Faults:
+            await new.context.shut_down()
+            raise
+        # From here on nothing can fail.
+        new.begin(self._generations)
+        self.generation = new
+        self._log.level = new.log_level
+        for key, entrance in wanted.items():
+            self._doors[key].front = entrance.front
+        gone: Deferred[None] = Deferred()
+        self._before[before] = gone
+        Deferred.fromCoroutine(self._retire(before, gone))
+        for fact in new.facts:
+            _log.info("{fact}", fact=fact)
+        for key in self._listening.keys() - wanted.keys():
+            _log.info("listening no more on {place}", place=key)
+            await self._close(key)
+
+    async def _open_all(self, entrances: Sequence[Entrance]) -> None:
+        """
+        Listen at new places.
+
+        :raises Faults: where that cannot be done at one of them; then it is done at none.
+        """
+        faults = Faults()
+        self._ports.try_to_listen([entrance.wanted for entrance in entrances], faults)
+        faults.end()
+        for entrance in entrances:
+            with faults.caught():
+                if not self.running:
+                    raise ValueError("the server stops")
+                try:
+                    await self._open(entrance)
+                except Exception as error:
+                    raise Fault(entrance.wanted[0], f": {error}")
+        if faults.lines:
+            for entrance in entrances:
+                await self._close(entrance.description.key)
+        faults.end()
+
+    async def _retire(self, generation: Generation, gone: Deferred[None]) -> None:
+        """Wait for its last session, and end it."""
+        await generation.ended()
+        generation.end()
+        await generation.context.shut_down()
+        del self._before[generation]
+        gone.callback(None)
 
     # The end
 
@@ -156,27 +300,51 @@ class LMTPService(Service):
 
     async def _stop(self) -> None:
         _log.info("stopping, sessions={count}", count=len(self.sessions))
+        self._notifier.stopping(self._status())
         if self._looking is not None and self._looking.running:
             self._looking.stop()
-        for waiting in self._listening:
-            waiting.cancel()
-            await self._finish("closing a port", waiting.addCallback(_stop_listening))
-        self._listening.clear()
+        # Before the ports are closed: who has connected already is told.
+        for generation in self._generations:
+            generation.refuse()
+        for entrance in self.generation.entrances:
+            if not entrance.is_web:
+                await self._close(entrance.description.key)
         timers = [
             self._reactor.callLater(self._drain_timeout, self._hurry_sessions),
             self._reactor.callLater(self._drain_timeout + _FAREWELL, self._abort_sessions),
         ]
-        await gatherResults([factory.drain() for factory in self.factories])
+        for generation in self._generations:
+            await generation.ended()
         for timer in timers:
             if timer.active():
                 timer.cancel()
-        await self._finish("shutting the backends down", self._context.shut_down())
+        for key in list(self._listening):
+            await self._close(key)
+        backends = gatherResults([*self._before.values(), self.generation.context.shut_down()])
+        await self._finish("shutting the backends down", backends)
         await self._finish("stopping the threads", self._stop_pool())
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
+        self._monitor.stop()
+        self._notifier.close()
         _log.info("stopped")
         self._log.stop()
+
+    @property
+    def _drain_timeout(self) -> float:
+        return self.generation.drain_timeout
+
+    async def _close(self, key: str) -> None:
+        waiting = self._listening.pop(key, None)
+        if waiting is None:
+            return
+        del self._doors[key]
+        waiting.cancel()
+        await self._finish("closing a port", waiting.addCallback(self._close_port))
+
+    def _close_port(self, port: IListeningPort | None) -> Any:
+        return None if port is None else self._ports.close(port)
 
     def _hurry_sessions(self) -> None:
         _log.warn(
@@ -189,13 +357,8 @@ class LMTPService(Service):
 
     def _abort_sessions(self) -> None:
         _log.warn("{count} sessions do not read their replies and are aborted", count=len(self.sessions))
-        for protocol in self.sessions:
-            protocol.transport.abortConnection()
-
-    def _look(self) -> None:
-        """In a thread."""
-        for certificate in self._certificates:
-            certificate.look()
+        for generation in self._generations:
+            generation.end()
 
     async def _finish(self, what: str, waiting: Deferred[Any]) -> None:
         """Wait for a time, and go on with the next whatever came of it."""
@@ -241,10 +404,18 @@ def _listens(port: IListeningPort) -> IListeningPort:
         # An endpoint of another package, whose description told us nothing.
         port.stopListening()
         raise ValueError("port 25 is SMTP's, and LMTP must not be spoken there (RFC 2033 section 5)")
-    host = getattr(address, "host", address)
-    _log.info("listening on {host}:{port}", host=f"[{host}]" if ":" in str(host) else host, port=number)
+    _log.info("listening on {place}", place=_host_and_port(address))
     return port
 
 
-def _stop_listening(port: IListeningPort | None) -> Any:
-    return None if port is None else port.stopListening()
+def _shows(port: IListeningPort) -> IListeningPort:
+    address: Any = port.getHost()
+    is_unix = isinstance(address, UNIXAddress)
+    place = os.path.abspath(os.fsdecode(address.name or b"")) if is_unix else f"http://{_host_and_port(address)}/"
+    _log.info("status on {place}", place=place)
+    return port
+
+
+def _host_and_port(address: Any) -> str:
+    host = getattr(address, "host", address)
+    return f"{f'[{host}]' if ':' in str(host) else host}:{getattr(address, 'port', None)}"

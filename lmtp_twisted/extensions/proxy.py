@@ -75,13 +75,14 @@ class HeaderFactory(ServerFactory):
 
     noisy = False
 
-    def __init__(self, factory: Any, clock: Any, timeout: float, most_waiting: int) -> None:
+    def __init__(self, factory: Any, clock: Any, timeout: float = TIMEOUT, most_waiting: int = MOST_WAITING) -> None:
         self.factory = factory
         self._clock = clock
         self._timeout = timeout
         self._most_waiting = most_waiting
         # The time-out of each, those that have waited longest first.
         self._waiting: dict[HeaderProtocol, Any] = {}
+        self._emptied: list[Deferred[None]] = []
 
     def startFactory(self) -> None:
         """The factory that is waited for is one of this port, too."""
@@ -92,6 +93,7 @@ class HeaderFactory(ServerFactory):
         for protocol in list(self._waiting):
             self.forget(protocol)
             protocol.transport.abortConnection()
+        self.tell_if_empty()
         self.factory.doStop()
 
     def buildProtocol(self, addr: IAddress | None) -> HeaderProtocol:
@@ -103,6 +105,22 @@ class HeaderFactory(ServerFactory):
         if len(self._waiting) >= self._most_waiting:
             next(iter(self._waiting)).refuse("too many connections wait for their header")
         self._waiting[protocol] = self._clock.callLater(self._timeout, protocol.refuse, "no header in time")
+
+    def when_empty(self) -> Deferred[None]:
+        """
+        :returns: fires when no connection waits for its header.
+        """
+        done: Deferred[None] = Deferred()
+        self._emptied.append(done)
+        self.tell_if_empty()
+        return done
+
+    def tell_if_empty(self) -> None:
+        """A connection does not wait any more, and what follows its header, if it came, has begun."""
+        if not self._waiting:
+            emptied, self._emptied = self._emptied, []
+            for deferred in emptied:
+                deferred.callback(None)
 
     def is_waited_for(self, protocol: HeaderProtocol) -> bool:
         """Whether the header of a connection has yet to come."""
@@ -153,6 +171,7 @@ class HeaderProtocol(Protocol):
         if header is not None:
             self._factory.forget(self)
             self._hand_over(header)
+            self._factory.tell_if_empty()
 
     def _hand_over(self, header: ProxyHeader) -> None:
         transport, rest = self.transport, self._data[header.length :]
@@ -181,11 +200,13 @@ class HeaderProtocol(Protocol):
         if self._factory.forget(self):
             _log.warn("PROXY from {peer}: {why}; the connection is closed", peer=_name(self.transport), why=why)
             self.transport.abortConnection()
+            self._factory.tell_if_empty()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The other side has ended it; so do simple health checks."""
         if self._factory.forget(self):
             _log.debug("PROXY from {peer}: the connection ended before its header", peer=_name(self.transport))
+            self._factory.tell_if_empty()
 
 
 def _name(transport: Any) -> str:

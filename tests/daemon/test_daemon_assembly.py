@@ -16,7 +16,7 @@ from twisted.logger import ILogObserver
 from twisted.scripts.twistd import ServerOptions
 
 from lmtp_twisted import Settings
-from lmtp_twisted.daemon import Options, assembly, makeService, said, servers
+from lmtp_twisted.daemon import Options, makeService, making, said, servers
 from lmtp_twisted.daemon.logs import WrittenLog
 from lmtp_twisted.daemon.service import LMTPService
 from lmtp_twisted.envelope import parse_recipient
@@ -177,9 +177,9 @@ def test_large_messages_lie_on_a_disk_rather_than_in_tmp_which_may_be_memory(
     monkeypatch.delenv("TMPDIR", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(assembly.os.path, "isdir", directories.__contains__)
-    monkeypatch.setattr(assembly.tempfile, "gettempdir", lambda: "/tmp")
-    monkeypatch.setattr(assembly.tempfile, "TemporaryFile", FakeTemporaryFile)
+    monkeypatch.setattr(making.os.path, "isdir", directories.__contains__)
+    monkeypatch.setattr(making.tempfile, "gettempdir", lambda: "/tmp")
+    monkeypatch.setattr(making.tempfile, "TemporaryFile", FakeTemporaryFile)
     assert _made("--backend", "null:").factories[0].spool.directory == chosen
     assert tried == [chosen]
 

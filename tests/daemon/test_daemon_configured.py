@@ -71,12 +71,8 @@ def test_listeners_without_policies_of_their_own_share_one_factory(tmp_path: Pat
         '[listeners.c]\nlisten = "unix:c"\nbanner = "c"\n',
         tmp_path,
     )
-    assert {
-        banner: len(endpoints) for (banner, (_, endpoints)) in zip(("ready", "c"), service._servers, strict=True)
-    } == {
-        "ready": 2,
-        "c": 1,
-    }
+    fronts = [entrance.front.settings.banner for entrance in service.generation.entrances]
+    assert (fronts, len(service.factories)) == (["ready", "ready", "c"], 2)
 
 
 def test_where_every_listener_has_its_own_policies_nothing_else_is_served(tmp_path: Path) -> None:
@@ -141,7 +137,7 @@ def test_limits_of_the_top_hold_for_all_listeners_together(tmp_path: Path) -> No
         '[listeners.b]\nport = 0\nbanner = "b"\nmax-sessions = 3\n',
         tmp_path,
     )
-    counts = {banner: factory._counts for banner, factory in _factories(service).items()}
+    counts = {banner: factory.counts for banner, factory in _factories(service).items()}
     assert counts["a"][-1] is counts["b"][-1]
     assert {banner: [count._most for count in found] for banner, found in counts.items()} == {"a": [7, 7], "b": [3, 7]}
 
@@ -160,7 +156,7 @@ def test_each_certificate_is_read_once_and_a_listener_can_have_its_own(tmp_path:
     made = _factories(service)
     assert made["ready"].tls is made["a"].tls is not made["b"].tls
     assert made["c"].tls is None
-    assert service._certificates == [made["a"].tls, made["b"].tls]
+    assert service.generation.certificates == [made["a"].tls, made["b"].tls]
 
 
 def test_the_log_says_which_file_it_was_and_nothing_that_is_in_it(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
+from twisted.internet.protocol import ServerFactory
 
-from lmtp_twisted.daemon.listening import make_endpoint, read_description, try_to_listen
-from lmtp_twisted.extensions.proxy import ProxyEndpoint
+from lmtp_twisted.daemon.listening import front_of, make_endpoint, read_description, try_to_listen
+from lmtp_twisted.extensions.proxy import HeaderFactory
 
 
 @pytest.mark.parametrize(
@@ -94,11 +95,10 @@ def test_endpoints_are_twisteds() -> None:
 
 
 @pytest.mark.parametrize("text", ["haproxy:tcp:0", "HAProxy:unix:/run/a\\:b"])
-def test_behind_a_proxy_it_is_an_endpoint_of_ours_around_twisteds(text: str) -> None:
+def test_behind_a_proxy_it_is_an_endpoint_of_twisteds_with_a_factory_of_ours(text: str) -> None:
     """Twisted's own greets before the header, and drops one that comes in two segments."""
-    endpoint = _endpoint(text)
-    assert isinstance(endpoint, ProxyEndpoint)
-    assert isinstance(endpoint.endpoint, (TCP4ServerEndpoint, UNIXServerEndpoint))
+    assert isinstance(_endpoint(text), (TCP4ServerEndpoint, UNIXServerEndpoint))
+    assert isinstance(front_of(read_description(text), None, ServerFactory(), reactor), HeaderFactory)
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,15 @@ from zope.interface.verify import verifyObject
 from lmtp_twisted import LMTPFactory, Settings, Spool
 from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.daemon import service as service_module
+from lmtp_twisted.daemon.generation import Entrance, Generation
+from lmtp_twisted.daemon.listening import ListenDescription
 from lmtp_twisted.daemon.logs import Log
+from lmtp_twisted.daemon.monitoring.monitor import Monitor
+from lmtp_twisted.daemon.notify import Notifier
+from lmtp_twisted.daemon.ports import Ports
+from lmtp_twisted.daemon.said import Faults, Place
 from lmtp_twisted.daemon.service import LMTPService
+from lmtp_twisted.headcount import HeadCount
 
 
 class Client(LineReceiver):
@@ -67,7 +74,7 @@ class Server:
 
     async def connect(self) -> Client:
         """A session that was greeted."""
-        (port,) = [await listening for listening in self.service._listening]
+        (port,) = [await listening for listening in self.service._listening.values()]
         client: Client = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), Client())
         await client.until("220 ")
         return client
@@ -94,6 +101,23 @@ class ReopenableLog(Log):
         self.reopened.callback(None)
 
 
+class FakePorts(Ports):
+    """Endpoints by their numbers."""
+
+    def __init__(self, endpoints: list[Any]) -> None:
+        super().__init__(reactor)
+        self.endpoints = endpoints
+
+    def listen(self, description: ListenDescription, factory: Any) -> Deferred[Any]:
+        listening: Deferred[Any] = self.endpoints[int(description.key)].listen(factory)
+        return listening
+
+
+def renew(before: Generation) -> Generation:
+    """Nothing has changed, and nothing is made anew."""
+    raise Faults("it is as it was")
+
+
 def _loopback() -> Any:
     return TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
 
@@ -112,14 +136,28 @@ def _server(
         deliver=deliver, settings=Settings(hostname="localhost"), reactor=reactor, spool=Spool(reactor, pool)
     )
     chosen = log or Log("info")
-    service = LMTPService(
-        reactor=used_reactor,
-        servers=[(factory, [_loopback()] if endpoints is None else endpoints)],
-        pool=pool,
+    ports = FakePorts([_loopback()] if endpoints is None else endpoints)
+    generation = Generation(
+        entrances=[
+            Entrance((Place("--listen"), ListenDescription(str(index), "any", {}), False), factory)
+            for index in range(len(ports.endpoints))
+        ],
+        factories={"": factory},
+        shared_count=HeadCount(1000),
+        spool=factory.spool,
         context=context,
-        log=chosen,
         drain_timeout=drain_timeout,
         facts=["a fact"],
+    )
+    service = LMTPService(
+        reactor=used_reactor,
+        generation=generation,
+        renew=renew,
+        ports=ports,
+        pool=pool,
+        log=chosen,
+        monitor=Monitor(lambda: service.sessions),
+        notifier=Notifier(reactor, {}),
     )
     return Server(service, context, pool, chosen)
 
@@ -156,7 +194,7 @@ async def test_it_listens_before_privileges_are_given_up_and_says_where(logged: 
     path = tmp_path / "lmtp"
     server = _server(endpoints=[_loopback(), UNIXServerEndpoint(reactor, str(path))])
     server.service.privilegedStartService()
-    port = (await server.service._listening[0]).getHost().port
+    port = (await next(iter(server.service._listening.values()))).getHost().port
     assert logged == ["a fact", f"listening on 127.0.0.1:{port}", f"listening on {path}"]
     server.service.startService()
     await server.service.stopService()
@@ -212,7 +250,7 @@ class SlowEndpoint:
         return self.waiting
 
 
-@attrs.define
+@attrs.define(eq=False)
 class FakePort:
     """A port that counts how often it was closed."""
 
@@ -287,7 +325,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest_twisted.ensureDeferred
 async def test_at_the_end_its_port_is_closed(logged: list[str]) -> None:
     server = _started(_server())
-    port = (await server.service._listening[0]).getHost().port
+    port = (await next(iter(server.service._listening.values()))).getHost().port
     await server.service.stopService()
     with pytest.raises(ConnectionRefusedError):
         await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), Client())

@@ -15,6 +15,7 @@ import pytest_twisted
 import trustme
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
+from implicit_tls import TLSEndpoint
 from proxied import DESTINATION, SOURCE, V1, V2
 from twisted.internet import reactor, tcp, unix
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -28,7 +29,6 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.internet.threads import deferToThread
 
 from lmtp_twisted import LMTPFactory, Settings
-from lmtp_twisted.daemon.listening import TLSEndpoint
 from lmtp_twisted.extensions.proxy import ProxyEndpoint
 from lmtp_twisted.testing import ScriptedDeliveries
 

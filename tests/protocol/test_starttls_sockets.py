@@ -12,6 +12,7 @@ import pytest_twisted
 import trustme
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
+from implicit_tls import TLSEndpoint
 from logins import Realm, portal
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -23,7 +24,6 @@ from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
 from lmtp_twisted import LMTPFactory, PermanentFailure, Settings
-from lmtp_twisted.daemon.listening import TLSEndpoint
 from lmtp_twisted.testing import RecordingObserver, ScriptedDeliveries
 
 PATIENCE = 20.0
