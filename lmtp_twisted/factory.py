@@ -30,6 +30,7 @@ from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import default_pool
 from lmtp_twisted.transaction import Transaction
 from lmtp_twisted.verdict import backend_for
+from lmtp_twisted.turns import Turns
 from lmtp_twisted.wire import replies
 from lmtp_twisted.wire.parameters import Body
 from lmtp_twisted.wire.replies import Reply
@@ -120,6 +121,7 @@ class LMTPFactory(ServerFactory):
         self.spool = spool or Spool(reactor, default_pool(reactor))
         self.outbox = Outbox(reactor)
         self.command_counts = command_counts
+        self.turns = Turns(reactor, self.outbox)
         self.sessions: set[Connection] = set()
         own_count = HeadCount(self.settings.max_sessions, self.settings.max_sessions_per_peer)
         self.counts: tuple[HeadCount, ...] = (own_count,) if shared_count is None else (own_count, shared_count)

@@ -21,6 +21,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from lmtp_twisted.envelope import Recipient
+from lmtp_twisted.wire.headers import LOOKED_AT
 from lmtp_twisted.wire.replies import Reply
 
 #: Octets that are read from or written to a file at once.
@@ -42,6 +43,7 @@ class Spool:
     :ivar threshold: octets that one message may keep in memory.
     :ivar budget: octets that all messages together may keep in memory; beyond it they go to files earlier.
     :ivar used: octets in memory now.
+    :ivar open_files: the descriptors of the files of now; changed by any thread.
     """
 
     reactor: Any
@@ -50,6 +52,7 @@ class Spool:
     threshold: int = 1024 * 1024
     budget: int = 256 * 1024 * 1024
     used: int = 0
+    open_files: set[int] = attrs.field(factory=set, init=False, repr=False)
 
     def defer(self, function: Any, *arguments: Any) -> Deferred[Any]:
         """Call a function in a thread of the pool."""
@@ -136,7 +139,7 @@ class Content:
             self._head = cut_head(beginning, self.HEAD)
             self._head_is_known = len(self._head) < len(beginning)
         if self._file is None:
-            self._file = _UnnamedFile()
+            self._file = _UnnamedFile(self._spool.open_files)
         self._is_writing = True
         done = self._spool.defer(self._file.write, self._spool.directory, chunks)
 
@@ -172,8 +175,10 @@ class Content:
         :param why: for those who read a content while it comes, and here nobody does.
         """
         self.release()
+        # Who sent it is asked for most where it was refused.
+        self._gather()
+        self._head = self.beginning(LOOKED_AT)[:LOOKED_AT]
         self._chunks.clear()
-        self._tail = None
         file, self._file = self._file, None
         if file is not None and not self._is_writing:
             # Not left to its last reference, which a traceback in somebody's log may hold for long.
@@ -193,6 +198,16 @@ class Content:
                 first = b"".join(self._chunks)
             self._head = cut_head(first, len(first))
         return self._head
+
+    def beginning(self, octets: int) -> bytes:
+        """The first octets of the content: so many or more, where it has them in memory. Nothing is parsed."""
+        if self._head:
+            return self._head
+        chunks = self._chunks
+        first = chunks[0] if chunks else b""
+        if len(first) >= octets or len(chunks) < 2:
+            return first
+        return b"".join(chunks[: octets // _SMALL + 1])
 
     def head_is_shorter_than(self, octets: int) -> bool:
         """Whether a look at so many octets shows that the header block has fewer; if not it may, all the same."""
@@ -255,14 +270,16 @@ def cut_head(data: bytes, limit: int) -> bytes:
 class _UnnamedFile:
     """A file that is gone with its last reader, or with the process. Its methods block: for threads only."""
 
-    __slots__ = ("_descriptor",)
+    __slots__ = ("_descriptor", "_open_files")
 
-    def __init__(self) -> None:
+    def __init__(self, open_files: set[int]) -> None:
         self._descriptor = -1
+        self._open_files = open_files
 
     def write(self, directory: str | None, chunks: list[bytes]) -> None:
         if self._descriptor < 0:
             self._descriptor = _open_unnamed(directory or tempfile.gettempdir())
+            self._open_files.add(self._descriptor)
         data = memoryview(b"".join(chunks))
         chunks.clear()
         while data:
@@ -280,6 +297,8 @@ class _UnnamedFile:
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
+            # Before another file can have its number.
+            self._open_files.discard(descriptor)
             os.close(descriptor)
 
     def __del__(self) -> None:
