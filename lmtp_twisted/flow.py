@@ -46,6 +46,8 @@ LINGER = 5.0
 MOST_TOGETHER = 200
 #: Lines that are run before it is asked whether others should have their turn.
 LINES_IN_A_ROW = 50
+#: Octets of input that are no little message.
+MUCH = 16 * 1024
 #: Octets that are kept of a line that is too long: enough for its verb.
 KEPT_OF_SKIPPED = 16
 
@@ -157,7 +159,12 @@ class HeldLineReceiver(LineReceiver):
 
     def _give_way(self) -> None:
         self.hold(Hold.TURN)
-        self.turns.wait(lambda: self.release(Hold.TURN), is_patient=self._is_greedy)
+        self.turns.wait(lambda: self.release(Hold.TURN), is_patient=self.asks_much)
+
+    @property
+    def asks_much(self) -> bool:
+        """Whether it is likely that others ask for less, and should come first."""
+        return self._is_greedy or len(self._input) - self._at > MUCH
 
     def _run(self, begun: float) -> None:
         """
@@ -287,6 +294,7 @@ class HeldLineReceiver(LineReceiver):
     def resumeProducing(self) -> None:
         """The transport's buffer is empty again."""
         self._stop_timer()
+        self.outbox.is_read(self._give_up)
         self.release(Hold.OUTPUT)
 
     def stopProducing(self) -> None:
@@ -371,6 +379,8 @@ class HeldLineReceiver(LineReceiver):
                 return
             data = data[sent:]
         transport.write(data)
+        if Hold.OUTPUT in self._holds:
+            self.outbox.is_unread(self._give_up, len(data))
 
     def close(self, *, linger: bool = False) -> None:
         """
@@ -420,6 +430,7 @@ class HeldLineReceiver(LineReceiver):
         self.clearLineBuffer()
         self._output.clear()
         self.outbox.discard(self._flush)
+        self.outbox.is_read(self._give_up)
         self._stop_timer()
 
     @property

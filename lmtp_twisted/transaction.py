@@ -50,6 +50,8 @@ class Transaction:
 
     :ivar accepted: the recipients of the RCPT commands that were answered 250, in order: one final reply is owed for
         each of them.
+    :ivar room: how many recipients there may be without another look at what all messages have.
+    :ivar reserved: how many of them are counted there.
     :ivar content: what has come of the content, once a delivery is asked or it is complete.
     :ivar is_streamed: whether the delivery reads the content while it comes.
     :ivar disconnect: that of an outcome whose turn has come: the connection has to end.
@@ -59,6 +61,8 @@ class Transaction:
     # One is made for each message: what most never need is on the class until it is set.
     content: Content | Stream | None = None
     is_streamed = False
+    room = 0
+    reserved = 0
     disconnect: Disconnect | None = None
     _is_refused = False
     ended: Deferred[None] | None = None

@@ -1,6 +1,5 @@
 """The attacks: what each session does, and what they are called."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from attrs import frozen
@@ -43,8 +42,14 @@ ATTACKS = [
     # Many who are there.
     Attack("connected", 900, "connect and say nothing", crowds.connects),
     Attack("idle", 9900, "say LHLO and no more", crowds.is_idle, _MANY),
-    Attack("full", 9999, "say LHLO and no more, which leaves room for one session",
-           crowds.is_idle, _MANY, leaves_room=False),
+    Attack(
+        "full",
+        9999,
+        "say LHLO and no more, which leaves room for one session",
+        crowds.is_idle,
+        _MANY,
+        leaves_room=False,
+    ),
     Attack("transactions", 9900, "begin a transaction and stay in it", crowds.begins_transaction, _MANY),
     Attack("contents", 9900, "send 8 KiB of a message and no end", crowds.begins_content, _MANY),
     Attack("tls", 5000, "STARTTLS, and no more", crowds.starts_tls, _MANY),
@@ -69,15 +74,21 @@ ATTACKS = [
     Attack("long-lines", 200, "a command line without an end, at full speed", floods.long_lines),
     Attack("long-content", 200, "a line of content without an end, at full speed", floods.long_content_lines),
     Attack("connections", 50, "connect and close, at full speed", floods.connects_and_closes),
-    Attack("refused", 1500, "connect and say nothing, 500 more than there is room for", crowds.connects,
-           leaves_room=False),
+    Attack(
+        "refused", 1500, "connect and say nothing, 500 more than there is room for", crowds.connects, leaves_room=False
+    ),
     Attack("handshakes", 50, "TLS handshakes and nothing behind them", floods.handshakes),
     Attack("auth", 200, "AUTH with wrong passwords, and again when sent away", floods.guesses_passwords),
     Attack("messages", 50, "messages with ever other long addresses and all parameters", floods.sends_messages),
     # Many who want memory.
     Attack("unread", 900, "HELP by the megabyte, replies never read", hoards.reads_no_replies),
-    Attack("unread-final", 900, "a message for 1000 recipients, replies never read", hoards.reads_no_final_replies,
-           ("--route", "*@null.example=null:")),
+    Attack(
+        "unread-final",
+        900,
+        "a message for 1000 recipients, replies never read",
+        hoards.reads_no_final_replies,
+        ("--route", "*@null.example=null:"),
+    ),
     Attack("recipients", 900, "1000 long recipients with parameters, and no more", hoards.names_many),
     Attack("memory", 900, "900 kB of a message, and no end", hoards.keeps_below_threshold),
     Attack("headers", 900, "a header block of 1 MB, then content, and no end", hoards.has_large_header),

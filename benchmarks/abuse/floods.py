@@ -139,7 +139,8 @@ async def sends_messages(field: Field, number: int) -> None:
             b"RCPT TO:<%b@null.example> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;%b%b\r\nDATA\r\n"
             % (name, name[:90], name, b"o" * 250, name)
         )
-        await client.ask(b"Subject: %b\r\n\r\n.\r\n" % name)
+        await client.say(b"Subject: %b\r\n\r\n.\r\n" % name)
+        await client.replies()
 
 
 async def _pour(client: Client, commands: bytes, bursts: int | None = None) -> None:

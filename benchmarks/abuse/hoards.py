@@ -3,6 +3,7 @@
 import asyncio
 
 from benchmarks.abuse.clients import Client, Field
+from benchmarks.abuse.crowds import FOR_EVER
 
 #: What the kernel keeps for a client that does not read: the least that it allows.
 UNREAD = 4096
@@ -19,7 +20,8 @@ async def reads_no_replies(field: Field, number: int) -> None:
     """Commands by the megabyte, whose replies it never reads."""
     client = await field.introduced(UNREAD)
     field.arrive(number)
-    await client.say(b"HELP\r\n" * 200_000)
+    while True:
+        await client.say(b"HELP\r\n" * 200_000)
 
 
 async def reads_no_final_replies(field: Field, number: int) -> None:
@@ -35,7 +37,7 @@ async def reads_no_final_replies(field: Field, number: int) -> None:
     await client.ask(b"DATA\r\n")
     await client.say(b"Subject: unread\r\n\r\n.\r\n")
     field.arrive(number)
-    await asyncio.sleep(3600)
+    await asyncio.sleep(FOR_EVER)
 
 
 async def names_many(field: Field, number: int) -> None:
@@ -120,4 +122,5 @@ async def fills_maildirs(field: Field, number: int) -> None:
     field.arrive(number)
     while True:
         await client.ask(b"MAIL FROM:<s@attacker.example>\r\nRCPT TO:<r%d@slow.example>\r\nDATA\r\n" % number)
-        await client.ask(b"Subject: synced\r\n\r\n.\r\n")
+        await client.say(b"Subject: synced\r\n\r\n.\r\n")
+        await client.replies()

@@ -34,8 +34,12 @@ class _Session:
             raise OSError(f"expected {code.decode()}, got {line.decode(errors='replace').strip() or 'an end'}")
 
     def deliver(self, number: int) -> None:
-        self.say(b"MAIL FROM:<probe@example.net>\r\nRCPT TO:<u%d@example.org>\r\nDATA\r\n" % (number % 10), b"250",
-                 b"250", b"354")
+        self.say(
+            b"MAIL FROM:<probe@example.net>\r\nRCPT TO:<u%d@example.org>\r\nDATA\r\n" % (number % 10),
+            b"250",
+            b"250",
+            b"354",
+        )
         self.say(_CONTENT, b"250")
 
     def quit(self) -> None:

@@ -25,6 +25,7 @@ from lmtp_twisted.backends.description import without_passwords
 from lmtp_twisted.backends.maildir.directories import MOST_OPEN
 from lmtp_twisted.daemon.destinations import DEFAULT_BACKEND, Destinations
 from lmtp_twisted.daemon.generation import Entrance, Generation
+from lmtp_twisted.daemon.inbox.answers import InboxAnswers
 from lmtp_twisted.daemon.journal import Journal
 from lmtp_twisted.daemon.listening import front_of
 from lmtp_twisted.daemon.logs import Log
@@ -61,6 +62,7 @@ class Surroundings:
     :ivar pool: the threads.
     :ivar log: the log.
     :ivar monitor: what is counted and remembered.
+    :ivar inbox: what is known of messages that are kept to be looked at.
     :ivar site: what is shown by HTTP.
     :ivar is_trial: whether the server is made to see whether it can be, and never started.
     """
@@ -69,6 +71,7 @@ class Surroundings:
     pool: ThreadPool
     log: Log
     monitor: Monitor
+    inbox: InboxAnswers
     site: Any = None
     is_trial: bool = False
 
@@ -148,6 +151,9 @@ def make_generation(
                     entrances,
                 )
         faults.end()
+        if said["http"] is not None and surroundings.inbox.watch(context):
+            for factory in factories.values():
+                factory.observers = (*factory.observers, surroundings.inbox)
     except BaseException:
         context.shut_down()
         raise

@@ -12,6 +12,7 @@ from lmtp_twisted.daemon.monitoring.gathering import Gatherer
 from lmtp_twisted.daemon.options import installed_version
 from lmtp_twisted.daemon.web.events import Events
 from lmtp_twisted.daemon.web.health import Health
+from lmtp_twisted.daemon.web.inbox import add_inbox
 from lmtp_twisted.daemon.web.page import Page
 from lmtp_twisted.daemon.web.telling import Telling
 
@@ -33,6 +34,7 @@ def make_site(reactor: Any, members: Members, hostname: str, workers: int = 1) -
     root.putChild(b"", Page())
     root.putChild(b"events", Events(gatherer, Telling(gatherer, about), reactor))
     root.putChild(b"health", Health(members))
+    add_inbox(root, members, reactor)
     return _StatusSite(root, gatherer, reactor=reactor, timeout=_PATIENCE)
 
 
