@@ -186,7 +186,7 @@ class Connection {
     this.delay = 1;
     take(JSON.parse(event.data));
     this.say("live", this.page.isPaused ? "Paused" : "Live");
-    found("lost").hidden = true;
+    if (!found("lost").hidden) found("lost").hidden = true;
   }
 
   lose() {
