@@ -23,6 +23,7 @@ PEERS = {
     "btrfs": ("mkfs.btrfs", "btrfs"),
     "ext4": ("mkfs.ext4",),
     "strace": ("strace",),
+    "systemd": ("systemd-socket-activate", "systemd-analyze"),
     "chromium": ("chromium", "chromedriver"),
     "postgresql": ("initdb", "pg_ctl", "postgres", "psql"),
 }

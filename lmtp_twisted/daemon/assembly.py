@@ -15,12 +15,15 @@ from typing import Any, NoReturn
 
 from twisted.python.threadpool import ThreadPool
 
+from lmtp_twisted.daemon.chosen_form import form_of
+from lmtp_twisted.daemon.inbox.answers import InboxAnswers
 from lmtp_twisted.daemon.lines import one_line
 from lmtp_twisted.daemon.listening import may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
 from lmtp_twisted.daemon.making import Surroundings, make_generation, settings_of
 from lmtp_twisted.daemon.members import Alone
 from lmtp_twisted.daemon.monitoring.monitor import Monitor
+from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.options import Options
 from lmtp_twisted.daemon.ports import Ports
 from lmtp_twisted.daemon.renewal import renew
@@ -91,8 +94,9 @@ def _assemble(
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes threads all the same
     monitor = Monitor(lambda: service.sessions)
     taking = {"taking": lambda _: any(factory.is_taking for factory in service.factories)}
-    site = make_site(reactor, Alone({**taking, **monitor.answers()}), settings.hostname)
-    surroundings = Surroundings(reactor, pool, log, monitor, site, is_trial)
+    inbox = InboxAnswers()
+    site = make_site(reactor, Alone({**taking, **monitor.answers(), **inbox.answers()}), settings.hostname)
+    surroundings = Surroundings(reactor, pool, log, monitor, inbox, site, is_trial)
     service: LMTPService = LMTPService(
         reactor=reactor,
         generation=make_generation(options, servers, surroundings, faults),
@@ -101,6 +105,7 @@ def _assemble(
         pool=pool,
         log=log,
         monitor=monitor,
+        notifier=Notifier(reactor),
     )
     return service, notes
 
@@ -109,12 +114,14 @@ def _open_log(options: Options, is_trial: bool) -> Log:
     """Ours, unless twistd was told to use another kind; where it goes is for twistd's options to say."""
     level, parent = options["log-level"], options.parent
     if parent is None or "logfile" not in parent or parent.get("logger") or parent.get("syslog"):
+        if options["log-format"] != "text":
+            raise options.said.fault("log-format", " is not for --logger and --syslog, which have a form of their own")
         return Log(level)
     path, is_daemon = parent["logfile"], not parent.get("nodaemon")
     if path == "-" and is_daemon:
         raise ValueError("a daemon cannot log to standard output: give --logfile FILE, or -n")
     if path == "-" or not (path or is_daemon):
-        return WrittenLog(level, LineWriter(descriptor=_STDOUT))
+        return WrittenLog(level, LineWriter(descriptor=_STDOUT, form=form_of(options.said, _STDOUT)))
     path = path or "twistd.log"
     if is_trial:
         there = path if os.path.lexists(path) else os.path.dirname(os.path.abspath(path))
@@ -122,7 +129,7 @@ def _open_log(options: Options, is_trial: bool) -> Log:
             raise ValueError(f"--logfile {path}: cannot write to it")
         return Log(level)
     try:
-        return WrittenLog(level, LineWriter(path))
+        return WrittenLog(level, LineWriter(path, form=form_of(options.said)))
     except OSError as error:
         raise ValueError(f"--logfile {path}: {error.strerror}")
 

@@ -104,7 +104,7 @@ def test_the_log_says_no_more_for_it(tmp_path: Path) -> None:
     with monitored(tmp_path, "--backend", "null:") as (server, web):
         ask(web, "/metrics")
         server.terminate()
-        assert server.ended() == 0
+        assert server.ended() == -signal.SIGTERM
         assert "metrics" not in server.output
         assert "HTTPChannel" not in server.output
 

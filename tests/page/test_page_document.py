@@ -53,7 +53,7 @@ def test_only_its_own_script_and_style_may_run() -> None:
 def test_it_loads_nothing_from_anywhere() -> None:
     _, body = ask()
     loaded = re.findall(r"""(?:src|href)=["']([^"']*)|url\(([^)]*)\)|@import""", body)
-    assert {address.partition(":")[0] for address, _ in loaded} == {"data", "#failures", "metrics", "health"}
+    assert {address.partition(":")[0] for address, _ in loaded} == {"data", "#failures", "metrics", "health", "inbox"}
 
 
 def test_it_is_not_sent_again_to_who_has_it() -> None:

@@ -23,14 +23,13 @@ _FAREWELL = 15
 
 _MISDIRECTED = 421
 _CONTENT_TOO_LARGE = 413
-_METHODS = (b"GET", b"HEAD")
+_METHODS = ("GET", "HEAD")
 
 #: What each answer says, unless it says otherwise: nothing here is kept, framed, or for other sites.
 HEADERS = (
     (b"server", b"lmtp-twisted"),
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -129,12 +128,17 @@ class StatusSite(Site):
         """What is asked for, or what is said instead."""
         for name, value in HEADERS:
             request.setHeader(name, value)
-        return _refusal(request) or super().getResourceFor(request)
+        return _refusal(request) or _if_allowed(request, super().getResourceFor(request))
+
+
+def _if_allowed(request: Any, found: Any) -> Any:
+    method = request.method.decode("latin-1")
+    if method in _METHODS or hasattr(found, f"render_{method}") or isinstance(found, Plain):
+        return found
+    return Plain(NOT_ALLOWED, "nothing can be changed here", ((b"allow", b"GET, HEAD"),))
 
 
 def _refusal(request: Any) -> Resource | None:
-    if request.method not in _METHODS:
-        return Plain(NOT_ALLOWED, "nothing can be changed here", ((b"allow", b"GET, HEAD"),))
     if request.has_body:
         return Plain(_CONTENT_TOO_LARGE, "a request has no body here", ((b"connection", b"close"),))
     hosts = request.requestHeaders.getRawHeaders(b"host", [])

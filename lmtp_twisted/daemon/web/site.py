@@ -10,6 +10,7 @@ from lmtp_twisted.daemon.options import installed_version
 from lmtp_twisted.daemon.web.channel import StatusSite
 from lmtp_twisted.daemon.web.events import Events
 from lmtp_twisted.daemon.web.health import Health
+from lmtp_twisted.daemon.web.inbox import add_inbox
 from lmtp_twisted.daemon.web.metrics import Metrics
 from lmtp_twisted.daemon.web.page import Page
 from lmtp_twisted.daemon.web.plain import Shown
@@ -31,6 +32,7 @@ def make_site(reactor: Any, members: Members, hostname: str, workers: int = 1) -
     root.putChild(b"events", Events(gatherer, Telling(gatherer, about), reactor))
     root.putChild(b"health", Health(members))
     root.putChild(b"metrics", Metrics(gatherer))
+    add_inbox(root, members, reactor)
     return _GatheringSite(root, gatherer, reactor=reactor)
 
 

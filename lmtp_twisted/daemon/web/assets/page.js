@@ -222,5 +222,10 @@ class Connection {
   }
 }
 
+// Where a backend keeps messages to be looked at, there is an inbox.
+fetch("inbox.json?count=0").then((answer) => answer.json()).then(({ backends }) => {
+  found("inbox").hidden = !backends.length;
+}).catch(() => {});
+
 const page = new Page();
 const connection = new Connection(page);
