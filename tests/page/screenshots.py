@@ -143,7 +143,9 @@ def main() -> None:
         IMAGES.mkdir(exist_ok=True)
         for name, png in pictures(web, page):
             with Image.open(io.BytesIO(png)) as picture:
-                few = picture.convert("RGB").quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+                few = picture.convert("RGB").quantize(
+                    COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
+                )
             path = IMAGES / f"status-{name}.png"
             few.save(path, optimize=True)
             print(f"{path.relative_to(Path.cwd())}: {few.width} by {few.height}, {path.stat().st_size} octets")
