@@ -5,6 +5,7 @@ delivery, and back. The commands around it are :mod:`lmtp_twisted.protocol`'s.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,21 @@ _LIMITS = {replies.TOO_LARGE: Limit.MESSAGE_SIZE, replies.MAIL_LOOP: Limit.RECEI
 _GRACE = 5.0
 
 
+class Activity(enum.Enum):
+    """What a session does."""
+
+    #: Waits for the client to begin a message.
+    WAITING = "waiting"
+    #: Takes recipients.
+    ENVELOPE = "envelope"
+    #: Takes the content.
+    CONTENT = "content"
+    #: Delivers.
+    DELIVERY = "delivery"
+    #: Is about to end.
+    CLOSING = "closing"
+
+
 class Receiver(Connection):
     """
     :param factory: what it shares with the others.
@@ -67,6 +83,22 @@ class Receiver(Connection):
     def _enter(self, state: State) -> None:
         self._state = state
         self._handlers = self._tables[state]
+
+    @property
+    def transactions(self) -> int:
+        """How many there were, the one of now included: MAIL commands that came to a delivery."""
+        return self._transactions
+
+    @property
+    def activity(self) -> Activity:
+        """What the session does now."""
+        if self._is_closed or self._last_word is not None:
+            return Activity.CLOSING
+        if self._is_past_the_dot:
+            return Activity.DELIVERY
+        if self._decoder is not None or self._reception is not None:
+            return Activity.CONTENT
+        return Activity.WAITING if self._transaction is None else Activity.ENVELOPE
 
     def shut_down(self, last_word: Reply = replies.SHUTTING_DOWN) -> None:
         """See :meth:`Connection.shut_down`."""
@@ -282,7 +314,7 @@ class Receiver(Connection):
         self._is_past_the_dot = False
         assert transaction.content is not None
         transaction.content.release()
-        self.factory.transaction_ended(self.session, transaction)
+        self.factory.transaction_ended(self.session, transaction, self._backend)
         self.session.xforward = {}
         self._enter(State.READY)
         if self._last_word is not None:
@@ -313,7 +345,7 @@ class Receiver(Connection):
             else:
                 abort(transaction.delivery, reason)
             if self._state >= State.SENDER:
-                self.factory.transaction_ended(self.session, transaction)
+                self.factory.transaction_ended(self.session, transaction, self._backend)
         # What XFORWARD says is said of one transaction.
         self.session.xforward = {}
         self._is_past_the_dot = False

@@ -42,6 +42,7 @@ class Spool:
     :ivar threshold: octets that one message may keep in memory.
     :ivar budget: octets that all messages together may keep in memory; beyond it they go to files earlier.
     :ivar used: octets in memory now.
+    :ivar open_files: the descriptors of the files of now; changed by any thread.
     """
 
     reactor: Any
@@ -50,6 +51,7 @@ class Spool:
     threshold: int = 1024 * 1024
     budget: int = 256 * 1024 * 1024
     used: int = 0
+    open_files: set[int] = attrs.field(factory=set, init=False, repr=False)
 
     def defer(self, function: Any, *arguments: Any) -> Deferred[Any]:
         """Call a function in a thread of the pool."""
@@ -136,7 +138,7 @@ class Content:
             self._head = cut_head(beginning, self.HEAD)
             self._head_is_known = len(self._head) < len(beginning)
         if self._file is None:
-            self._file = _UnnamedFile()
+            self._file = _UnnamedFile(self._spool.open_files)
         self._is_writing = True
         done = self._spool.defer(self._file.write, self._spool.directory, chunks)
 
@@ -255,14 +257,16 @@ def cut_head(data: bytes, limit: int) -> bytes:
 class _UnnamedFile:
     """A file that is gone with its last reader, or with the process. Its methods block: for threads only."""
 
-    __slots__ = ("_descriptor",)
+    __slots__ = ("_descriptor", "_open_files")
 
-    def __init__(self) -> None:
+    def __init__(self, open_files: set[int]) -> None:
         self._descriptor = -1
+        self._open_files = open_files
 
     def write(self, directory: str | None, chunks: list[bytes]) -> None:
         if self._descriptor < 0:
             self._descriptor = _open_unnamed(directory or tempfile.gettempdir())
+            self._open_files.add(self._descriptor)
         data = memoryview(b"".join(chunks))
         chunks.clear()
         while data:
@@ -280,6 +284,8 @@ class _UnnamedFile:
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
+            # Before another file can have its number.
+            self._open_files.discard(descriptor)
             os.close(descriptor)
 
     def __del__(self) -> None:

@@ -20,6 +20,7 @@ from lmtp_twisted.daemon.listening import may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
 from lmtp_twisted.daemon.making import Surroundings, make_generation, settings_of
 from lmtp_twisted.daemon.members import Alone
+from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.options import Options
 from lmtp_twisted.daemon.ports import Ports
@@ -89,9 +90,11 @@ def _assemble(
     pool = ThreadPool(minthreads=0, maxthreads=THREADS, name="lmtp")
     # The service waits for them as long as it says; what hangs then must not keep the process.
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes threads all the same
-    members = Alone({"taking": lambda _: any(factory.is_taking for factory in service.factories)})
-    surroundings = Surroundings(reactor, pool, log, make_site(reactor, members), is_trial)
-    service = LMTPService(
+    monitor = Monitor(lambda: service.sessions)
+    taking = {"taking": lambda _: any(factory.is_taking for factory in service.factories)}
+    site = make_site(reactor, Alone({**taking, **monitor.answers()}))
+    surroundings = Surroundings(reactor, pool, log, monitor, site, is_trial)
+    service: LMTPService = LMTPService(
         reactor=reactor,
         generation=make_generation(options, servers, surroundings, faults),
         renew=partial(renew, surroundings),
@@ -99,6 +102,7 @@ def _assemble(
         pool=pool,
         log=log,
         notifier=Notifier(reactor),
+        monitor=monitor,
     )
     return service, notes
 

@@ -28,6 +28,7 @@ from lmtp_twisted.daemon.generation import Entrance, Generation
 from lmtp_twisted.daemon.journal import Journal
 from lmtp_twisted.daemon.listening import front_of
 from lmtp_twisted.daemon.logs import Log
+from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.options import Options, installed_version
 from lmtp_twisted.daemon.said import Fault, Faults, Said
 from lmtp_twisted.daemon.servers import AsLater, Certificates, Server, portal_for
@@ -57,6 +58,7 @@ class Surroundings:
     :ivar reactor: the reactor.
     :ivar pool: the threads.
     :ivar log: the log.
+    :ivar monitor: what is counted and remembered.
     :ivar site: what is shown by HTTP.
     :ivar is_trial: whether the server is made to see whether it can be, and never started.
     """
@@ -64,6 +66,7 @@ class Surroundings:
     reactor: Any
     pool: ThreadPool
     log: Log
+    monitor: Monitor
     site: Any = None
     is_trial: bool = False
 
@@ -105,12 +108,17 @@ def make_generation(
         certificates = Certificates()
         # Its memory is for the messages of all.
         spool = before.spool if before is not None and before.spool.directory == directory else None
+        spool = spool or Spool(reactor, surroundings.pool, directory)
         shared: dict[str, Any] = {
             "observers": [Journal(log)] if log.has("info") else [],
             "reactor": reactor,
-            "spool": spool or Spool(reactor, surroundings.pool, directory),
+            "spool": spool,
             "shared_count": HeadCount(settings.max_sessions, settings.max_sessions_per_peer),
         }
+        if said["http"] is not None:
+            counts = surroundings.monitor.watch(context, spool)
+            shared["observers"] = [counts, *shared["observers"]]
+            shared["command_counts"] = counts.commands
         entrances: list[Entrance] = []
         factories: dict[str, LMTPFactory] = {}
         for server in servers:

@@ -21,6 +21,7 @@ from twisted.python.threadpool import ThreadPool
 
 from lmtp_twisted.daemon.generation import Door, Entrance, Generation
 from lmtp_twisted.daemon.logs import Log
+from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.said import Fault, Faults
 from lmtp_twisted.factory import LMTPFactory
@@ -50,6 +51,7 @@ class LMTPService(Service):
     :param pool: the threads; not started yet.
     :param log: the log.
     :param notifier: tells systemd.
+    :param monitor: what is counted of it.
     """
 
     def __init__(
@@ -62,11 +64,13 @@ class LMTPService(Service):
         pool: ThreadPool,
         log: Log,
         notifier: Notifier,
+        monitor: Monitor,
     ) -> None:
         self._reactor = reactor
         self._ports = ports
         self._pool = pool
         self._log = log
+        self._monitor = monitor
         self._renew = renew
         self._notifier = notifier
         #: The one that new sessions belong to.
@@ -162,6 +166,7 @@ class LMTPService(Service):
             self.privilegedStartService()
         self._pool.start()
         self._log.start()
+        self._monitor.start()
         self._looking = LoopingCall(self._look)
         self._looking.clock = self._reactor
         self._looking.start(LOOK_AFTER, now=False).addErrback(
@@ -212,19 +217,20 @@ class LMTPService(Service):
                 _log.info("nothing is reloaded, since the server stops")
                 break
             self._notifier.reloading()
-            result = ""
+            outcome, status = "failed", "; not reloaded"
             try:
                 await self._reload()
+                outcome, status = "ok", ""
             except Faults as faults:
                 _log.error("all stays as it was, faults={count}", count=len(faults.lines))
                 for line in faults.lines:
                     _log.error("{line}", line=line)
-                result = f"; not reloaded: {faults.lines[0]}"
+                status += f": {faults.lines[0]}"
             except Exception:
                 _log.failure("all stays as it was, since something went wrong")
-                result = "; not reloaded"
+            self._monitor.reloads[outcome] += 1
             if self.running:
-                self._notifier.ready(self._status() + result)
+                self._notifier.ready(self._status() + status)
         self._is_reloading = False
 
     async def _reload(self) -> None:
@@ -321,6 +327,7 @@ class LMTPService(Service):
             signal.signal(number, handler)
         self._handlers.clear()
         self._notifier.close()
+        self._monitor.stop()
         _log.info("stopped")
         self._log.stop()
 

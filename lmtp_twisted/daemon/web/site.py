@@ -8,6 +8,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from lmtp_twisted.daemon.members import Members
+from lmtp_twisted.daemon.monitoring.gathering import Gatherer
 from lmtp_twisted.daemon.web.health import Health
 
 # Seconds of silence after which a client is gone.
@@ -21,14 +22,34 @@ def make_site(reactor: Any, members: Members) -> Site:
     :returns: makes the connections of the HTTP server.
     """
     root = Resource()
+    gatherer = Gatherer(members, reactor)
     root.putChild(b"health", Health(members))
-    return _QuietSite(root, reactor=reactor, timeout=_PATIENCE)
+    return _StatusSite(root, gatherer, reactor=reactor, timeout=_PATIENCE)
 
 
-class _QuietSite(Site):
-    """Without a log of its own."""
+class _StatusSite(Site):
+    """
+    Gathers figures while it listens.
+
+    :param root: its pages.
+    :param gatherer: what they show.
+    """
 
     noisy = False
+
+    def __init__(self, root: Resource, gatherer: Gatherer, **options: Any) -> None:
+        super().__init__(root, **options)
+        self._gatherer = gatherer
+
+    def startFactory(self) -> None:
+        """It listens."""
+        super().startFactory()
+        self._gatherer.start()
+
+    def stopFactory(self) -> None:
+        """It listens no more."""
+        self._gatherer.stop()
+        super().stopFactory()
 
     def log(self, request: Any) -> None:
         """Whoever asks each second would fill the log of the mail."""
