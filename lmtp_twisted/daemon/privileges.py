@@ -21,7 +21,8 @@ def later_owner(parent: Any) -> Owner | None:
     :returns: whom twistd will make us; ``None`` where we stay who we are.
     """
     given: dict[str, Any] = {} if parent is None else parent
-    uid, gid = given.get("uid"), given.get("gid")
+    uid: Any = given.get("uid")
+    gid: Any = given.get("gid")
     if os.geteuid() != 0 or (uid is None and gid is None):
         return None
     if gid is None:
