@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 
 from twisted.python.threadpool import ThreadPool
 
+from lmtp_twisted.daemon.chosen_form import form_of
+from lmtp_twisted.daemon.inbox.answers import InboxAnswers
 from lmtp_twisted.daemon.lines import one_line
 from lmtp_twisted.daemon.listening import may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
@@ -81,7 +83,7 @@ def _assembled(options: Options, ports: Any, *, is_trial: bool) -> tuple[LMTPSer
 def _assemble(
     options: Options, reactor: Any, ports: Any, faults: Faults, is_trial: bool
 ) -> tuple[LMTPService, list[str]]:
-    settings_of(options.said)
+    settings = settings_of(options.said)
     log = _open_log(options, is_trial)
     _enter_directory(options.parent)
     servers = servers_of(options.said, options.listeners, faults)
@@ -93,8 +95,9 @@ def _assemble(
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes threads all the same
     monitor = Monitor(lambda: service.sessions)
     taking = {"taking": lambda _: any(factory.is_taking for factory in service.factories)}
-    site = make_site(reactor, Alone({**taking, **monitor.answers()}))
-    surroundings = Surroundings(reactor, pool, log, monitor, site, is_trial)
+    inbox = InboxAnswers()
+    site = make_site(reactor, Alone({**taking, **monitor.answers(), **inbox.answers()}), settings.hostname)
+    surroundings = Surroundings(reactor, pool, log, monitor, inbox, site, is_trial)
     service: LMTPService = LMTPService(
         reactor=reactor,
         generation=make_generation(options, servers, surroundings, faults),
@@ -102,8 +105,8 @@ def _assemble(
         ports=ports,
         pool=pool,
         log=log,
-        notifier=Notifier(reactor),
         monitor=monitor,
+        notifier=Notifier(reactor),
     )
     return service, notes
 
@@ -112,12 +115,14 @@ def _open_log(options: Options, is_trial: bool) -> Log:
     """Ours, unless twistd was told to use another kind; where it goes is for twistd's options to say."""
     level, parent = options["log-level"], options.parent
     if parent is None or "logfile" not in parent or parent.get("logger") or parent.get("syslog"):
+        if options["log-format"] != "text":
+            raise options.said.fault("log-format", " is not for --logger and --syslog, which have a form of their own")
         return Log(level)
     path, is_daemon = parent["logfile"], not parent.get("nodaemon")
     if path == "-" and is_daemon:
         raise ValueError("a daemon cannot log to standard output: give --logfile FILE, or -n")
     if path == "-" or not (path or is_daemon):
-        return WrittenLog(level, LineWriter(descriptor=_STDOUT))
+        return WrittenLog(level, LineWriter(descriptor=_STDOUT, form=form_of(options.said, _STDOUT)))
     path = path or "twistd.log"
     if is_trial:
         there = path if os.path.lexists(path) else os.path.dirname(os.path.abspath(path))
@@ -126,7 +131,7 @@ def _open_log(options: Options, is_trial: bool) -> Log:
         return Log(level)
     owner = None if os.path.lexists(path) else later_owner(parent)
     try:
-        log = WrittenLog(level, LineWriter(path))
+        log = WrittenLog(level, LineWriter(path, form=form_of(options.said)))
         if owner is not None:
             # Else it could not be reopened.
             os.chown(path, *owner)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from lmtp_twisted.backends.maildir.directories import MOST_OPEN
 from lmtp_twisted.daemon import privileges
 from lmtp_twisted.daemon.destinations import DEFAULT_BACKEND, Destinations
 from lmtp_twisted.daemon.generation import Entrance, Generation
+from lmtp_twisted.daemon.inbox.answers import InboxAnswers
 from lmtp_twisted.daemon.journal import Journal
 from lmtp_twisted.daemon.listening import front_of
 from lmtp_twisted.daemon.logs import Log
@@ -32,6 +33,8 @@ from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.options import Options, installed_version
 from lmtp_twisted.daemon.said import Fault, Faults, Said
 from lmtp_twisted.daemon.servers import AsLater, Certificates, Server, portal_for
+from lmtp_twisted.daemon.tracing.options import tracer_of
+from lmtp_twisted.daemon.tracing.sessions import TracingFactory
 from lmtp_twisted.extensions.proxy import MOST_WAITING
 from lmtp_twisted.factory import LMTPFactory
 from lmtp_twisted.headcount import HeadCount
@@ -57,6 +60,7 @@ class Surroundings:
     :ivar pool: the threads.
     :ivar log: the log.
     :ivar monitor: what is counted and remembered.
+    :ivar inbox: what is known of messages that are kept to be looked at.
     :ivar site: what is shown by HTTP.
     :ivar is_trial: whether the server is made to see whether it can be, and never started.
     """
@@ -65,6 +69,7 @@ class Surroundings:
     pool: ThreadPool
     log: Log
     monitor: Monitor
+    inbox: InboxAnswers
     site: Any = None
     is_trial: bool = False
 
@@ -107,8 +112,11 @@ def make_generation(
         # Its memory is for the messages of all.
         spool = before.spool if before is not None and before.spool.directory == directory else None
         spool = spool or Spool(reactor, surroundings.pool, directory)
+        journal = Journal(log, reactor, context.label_of)
+        # Its sessions are over by then.
+        context.add_shutdown(journal.close)
         shared: dict[str, Any] = {
-            "observers": [Journal(log)] if log.has("info") else [],
+            "observers": [journal] if log.has("info") else [],
             "reactor": reactor,
             "spool": spool,
             "shared_count": HeadCount(settings.max_sessions, settings.max_sessions_per_peer),
@@ -117,6 +125,12 @@ def make_generation(
             counts = surroundings.monitor.watch(context, spool)
             shared["observers"] = [counts, *shared["observers"]]
             shared["command_counts"] = counts.commands
+        make_factory: Callable[..., LMTPFactory] = partial(LMTPFactory, **shared)
+        with faults.caught():
+            tracer = tracer_of(said, reactor, surroundings.pool, as_later)
+            if tracer is not None:
+                context.add_shutdown(tracer.files.close)
+                make_factory = partial(TracingFactory, tracer=tracer, **shared)
         entrances: list[Entrance] = []
         factories: dict[str, LMTPFactory] = {}
         for server in servers:
@@ -124,8 +138,20 @@ def make_generation(
                 entrances += [Entrance(wanted, surroundings.site, True) for wanted in server.wanted]
                 continue
             with faults.caught(server.listener):
-                _serve(server, destinations, certificates, as_later, shared, faults, factories, entrances)
+                _serve(
+                    server,
+                    destinations,
+                    certificates,
+                    as_later,
+                    partial(make_factory, **shared),
+                    faults,
+                    factories,
+                    entrances,
+                )
         faults.end()
+        if said["http"] is not None and surroundings.inbox.watch(context):
+            for factory in factories.values():
+                factory.observers = (*factory.observers, surroundings.inbox)
     except BaseException:
         context.shut_down()
         raise
@@ -150,7 +176,7 @@ def _serve(
     destinations: Destinations,
     certificates: Certificates,
     as_later: AsLater,
-    shared: Mapping[str, Any],
+    make_factory: Callable[..., LMTPFactory],
     faults: Faults,
     factories: dict[str, LMTPFactory],
     entrances: list[Entrance],
@@ -166,11 +192,11 @@ def _serve(
         portal = portal_for(said, settings, backend, as_later)
     if faults.lines:
         return
-    factory = LMTPFactory(backend=backend, settings=settings, tls=tls, portal=portal, **shared)
+    factory = make_factory(backend=backend, settings=settings, tls=tls, portal=portal)
     factories[server.listener] = factory
     for wanted in server.wanted:
         _, description, is_tls = wanted
-        front = front_of(description, tls if is_tls else None, factory, shared["reactor"])
+        front = front_of(description, tls if is_tls else None, factory, factory.reactor)
         entrances.append(Entrance(wanted, front))
 
 

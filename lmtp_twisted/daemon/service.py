@@ -50,8 +50,8 @@ class LMTPService(Service):
     :param ports: where its ports come from, as :class:`~lmtp_twisted.daemon.ports.Ports`.
     :param pool: the threads; not started yet.
     :param log: the log.
-    :param notifier: tells systemd.
     :param monitor: what is counted of it.
+    :param notifier: tells systemd.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class LMTPService(Service):
         ports: Any,
         pool: ThreadPool,
         log: Log,
-        notifier: Notifier,
         monitor: Monitor,
+        notifier: Notifier,
     ) -> None:
         self._reactor = reactor
         self._ports = ports
@@ -217,20 +217,20 @@ class LMTPService(Service):
                 _log.info("nothing is reloaded, since the server stops")
                 break
             self._notifier.reloading()
-            outcome, status = "failed", "; not reloaded"
+            result = ""
             try:
                 await self._reload()
-                outcome, status = "ok", ""
             except Faults as faults:
                 _log.error("all stays as it was, faults={count}", count=len(faults.lines))
                 for line in faults.lines:
                     _log.error("{line}", line=line)
-                status += f": {faults.lines[0]}"
+                result = f"; not reloaded: {faults.lines[0]}"
             except Exception:
                 _log.failure("all stays as it was, since something went wrong")
-            self._monitor.reloads[outcome] += 1
+                result = "; not reloaded"
+            self._monitor.reloads["failed" if result else "ok"] += 1
             if self.running:
-                self._notifier.ready(self._status() + status)
+                self._notifier.ready(self._status() + result)
         self._is_reloading = False
 
     async def _reload(self) -> None:
@@ -239,7 +239,7 @@ class LMTPService(Service):
         wanted = new.places
         try:
             await self._open_all([entrance for key, entrance in wanted.items() if key not in self._listening])
-        except Faults:
+        except BaseException:
             await new.context.shut_down()
             raise
         # From here on nothing can fail.
@@ -326,8 +326,8 @@ class LMTPService(Service):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
-        self._notifier.close()
         self._monitor.stop()
+        self._notifier.close()
         _log.info("stopped")
         self._log.stop()
 

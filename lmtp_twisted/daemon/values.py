@@ -22,6 +22,8 @@ from lmtp_twisted.wire.addresses import check_separator
 from lmtp_twisted.wire.content import BareNewlines
 
 _LEVELS = ("debug", "info", "warn", "error")
+_LOG_FORMATS = ("text", "json")
+_PRIORITIES = ("auto", "yes", "no")
 
 
 class Kind(enum.Enum):
@@ -107,10 +109,13 @@ def split_route(text: str) -> tuple[str, str]:
     return pattern + equals[:-1], backend
 
 
-def _level(text: str) -> str:
-    if text not in _LEVELS:
-        raise ValueError(f"{text!r} is not one of {', '.join(_LEVELS)}")
-    return text
+def _one_of(names: tuple[str, ...]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"{text!r} is not one of {', '.join(names)}")
+        return text
+
+    return read
 
 
 def _bare_newlines(text: str) -> BareNewlines:
@@ -214,6 +219,12 @@ OPTIONS: dict[str, Option] = {
     "tls-require-client": Option(Kind.FLAG, bool),
     "spool": Option(Kind.PATH, str, is_of_listener=False),
     "http": Option(Kind.TEXT, str, is_of_listener=False),
-    "log-level": Option(Kind.TEXT, _level, is_of_listener=False),
+    "log-level": Option(Kind.TEXT, _one_of(_LEVELS), is_of_listener=False),
+    "log-format": Option(Kind.TEXT, _one_of(_LOG_FORMATS), is_of_listener=False),
+    "trace": Option(Kind.PATH, str, is_of_listener=False),
+    "trace-for": Option(Kind.LIST, list, is_of_listener=False),
+    "trace-content": Option(Kind.OCTETS, quantities.octets, is_of_listener=False),
+    "trace-size": Option(Kind.OCTETS, quantities.octets, is_of_listener=False),
+    "log-priority": Option(Kind.TEXT, _one_of(_PRIORITIES), is_of_listener=False),
     "drain-timeout": Option(Kind.SECONDS, quantities.seconds, is_of_listener=False),
 }

@@ -156,8 +156,8 @@ def _server(
         ports=ports,
         pool=pool,
         log=chosen,
-        notifier=Notifier(reactor, {}),
         monitor=Monitor(lambda: service.sessions),
+        notifier=Notifier(reactor, {}),
     )
     return Server(service, context, pool, chosen)
 
