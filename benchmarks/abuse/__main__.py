@@ -10,11 +10,8 @@ their answers are what counts.
 import argparse
 import contextlib
 import json
-import os
-import platform
 import resource
 import select
-import shlex
 import shutil
 import subprocess
 import sys
@@ -29,6 +26,7 @@ import trustme
 from benchmarks import contenders
 from benchmarks.abuse.attacks import ATTACKS, Attack
 from benchmarks.abuse.probe import Probe
+from benchmarks.abuse.record import write_record
 from benchmarks.process import ROOT, Server, ServerError, end_on_sigterm, free_port
 
 MEMORY_TARGET = 512 * 2**20
@@ -97,9 +95,14 @@ def _observe(
     finally:
         attacker.kill()
         attacker.wait()
+        for end in (attacker.stdin, attacker.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                end.close()  # type: ignore[union-attr]  # both are pipes
     old, *new = probes
     return {
         "attack": attack.name,
+        "does": attack.does,
+        "options": list(attack.options),
         "sessions": sessions,
         "arrived": place.get("arrived"),
         "before": before,
@@ -167,20 +170,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results.append(result)
         new = "" if result["worst_new"] is None else f"{result['worst_new']:.3f}"
         print(
-            f"{attack.name:<17}{result['arrived'] or 0:>9}{result['peak'] / 2**20:>10.1f}{result['worst']:>9.3f}{new:>8}"
-            f"{result['processor']:>10.0%}  {'held' if held(result) else 'NOT HELD'}"
-            f"  {'; '.join(sorted(set(result['failures'])))[:200]} {json.dumps(result['counts'])}",
+            f"{attack.name:<17}{result['arrived'] or 0:>9}{result['peak'] / 2**20:>10.1f}{result['worst']:>9.3f}"
+            f"{new:>8}{result['processor']:>11.0%}  {'held' if held(result) else 'NOT HELD'}  "
+            f"{'; '.join(sorted(set(result['failures'])))[:200]} {json.dumps(result['counts'])}",
             flush=True,
         )
     if parsed.json:
-        machine = {
-            "processors": os.cpu_count(),
-            "system": platform.platform(),
-            "python": platform.python_version(),
-        }
-        command = "python -m benchmarks.abuse " + shlex.join(arguments or sys.argv[1:])
-        values = {"command": command.strip(), "date": time.strftime("%Y-%m-%d"), "machine": machine, "attacks": results}
-        parsed.json.write_text(json.dumps(values, indent=1) + "\n")
+        write_record(parsed.json, "python -m benchmarks.abuse", arguments, {"attacks": results})
     return 0 if all(held(result) for result in results) else 1
 
 
