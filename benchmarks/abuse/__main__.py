@@ -170,9 +170,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results.append(result)
         new = "" if result["worst_new"] is None else f"{result['worst_new']:.3f}"
         print(
-            f"{attack.name:<17}{result['arrived'] or 0:>9}{result['peak'] / 2**20:>10.1f}{result['worst']:>9.3f}"
-            f"{new:>8}{result['processor']:>11.0%}  {'held' if held(result) else 'NOT HELD'}  "
-            f"{'; '.join(sorted(set(result['failures'])))[:200]} {json.dumps(result['counts'])}",
+            f"{attack.name:<17}{result['arrived'] or 0:>9}{result['peak'] / 2**20:>10.1f}"
+            f"{result['worst']:>9.3f}{new:>8}"
+            f"{result['processor']:>10.0%}  {'held' if held(result) else 'NOT HELD'}"
+            f"  {'; '.join(sorted(set(result['failures'])))[:200]} {json.dumps(result['counts'])}",
             flush=True,
         )
     if parsed.json:

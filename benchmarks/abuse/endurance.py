@@ -41,8 +41,9 @@ async def send(port: int, messages: int) -> None:
             sent += 1
             number = sent
             await client.ask(
-                b"MAIL FROM:<s%d@%d.example.net> ENVID=e%d\r\nRCPT TO:<u%d+d%d@example.org> ORCPT=rfc822;o%d@x\r\n"
-                b"DATA\r\n" % (number, number % 5000, number, number % 100, number, number)
+                b"MAIL FROM:<s%d@%d.example.net> ENVID=e%d\r\n"
+                b"RCPT TO:<u%d+d%d@example.org> ORCPT=rfc822;o%d@x\r\nDATA\r\n"
+                % (number, number % 5000, number, number % 100, number, number)
             )
             await client.say(b"Message-ID: <%d@x>\r\nSubject: %d\r\n\r\nHello\r\n.\r\n" % (number, number))
             reply = await client.replies()

@@ -31,8 +31,6 @@ class BackendContext:
     :ivar directory: where relative paths in descriptions begin; ``None`` is the current directory.
     :ivar is_trial: the backends are made to see whether they can be, and never used: nothing that stays may be made.
     :ivar named: gives the backends that have a name.
-    :ivar inboxes: those of the backends whose messages can be looked at, see
-        :class:`~lmtp_twisted.backends.memory.MemoryBackend`.
     :ivar plugins: the known backends by their type; by default all that Twisted finds.
     """
 
@@ -43,7 +41,6 @@ class BackendContext:
     directory: str | None = None
     is_trial: bool = False
     named: Mapping[str, Callable[[], ILMTPDeliveryFactory]] = attrs.field(factory=dict, repr=False)
-    inboxes: list[Any] = attrs.field(factory=list, repr=False)
     plugins: Plugins = attrs.field(factory=find_plugins, repr=False)
     # By the id of a backend: it, which keeps the id from being another's, and its label.
     _labels: dict[int, tuple[ILMTPDeliveryFactory, str]] = attrs.field(factory=dict, init=False, repr=False)

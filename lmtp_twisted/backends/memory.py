@@ -194,6 +194,4 @@ def from_description(context: BackendContext, argument: str, *, keep: str = "100
     refuse_argument(argument)
     if not (keep.isascii() and keep.isdigit() and int(keep) > 0):
         raise ValueError(f"keep is a number of messages, not {keep!r}")
-    backend = MemoryBackend(int(keep), reactor=context.reactor, pool=context.pool)
-    context.inboxes.append(backend)
-    return backend
+    return MemoryBackend(int(keep), reactor=context.reactor, pool=context.pool)

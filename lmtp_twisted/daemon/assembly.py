@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from twisted.python.threadpool import ThreadPool
 
 from lmtp_twisted.daemon.chosen_form import form_of
+from lmtp_twisted.daemon.inbox.answers import InboxAnswers
 from lmtp_twisted.daemon.lines import one_line
 from lmtp_twisted.daemon.listening import may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
@@ -93,8 +94,9 @@ def _assemble(
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes threads all the same
     monitor = Monitor(lambda: service.sessions)
     taking = {"taking": lambda _: any(factory.is_taking for factory in service.factories)}
-    site = make_site(reactor, Alone({**taking, **monitor.answers()}), settings.hostname)
-    surroundings = Surroundings(reactor, pool, log, monitor, site, is_trial)
+    inbox = InboxAnswers()
+    site = make_site(reactor, Alone({**taking, **monitor.answers(), **inbox.answers()}), settings.hostname)
+    surroundings = Surroundings(reactor, pool, log, monitor, inbox, site, is_trial)
     service: LMTPService = LMTPService(
         reactor=reactor,
         generation=make_generation(options, servers, surroundings, faults),

@@ -25,6 +25,7 @@ from lmtp_twisted.backends.description import without_passwords
 from lmtp_twisted.backends.maildir.directories import MOST_OPEN
 from lmtp_twisted.daemon.destinations import DEFAULT_BACKEND, Destinations
 from lmtp_twisted.daemon.generation import Entrance, Generation
+from lmtp_twisted.daemon.inbox.answers import InboxAnswers
 from lmtp_twisted.daemon.journal import Journal
 from lmtp_twisted.daemon.listening import front_of
 from lmtp_twisted.daemon.logs import Log
@@ -34,6 +35,7 @@ from lmtp_twisted.daemon.said import Fault, Faults, Said
 from lmtp_twisted.daemon.servers import AsLater, Certificates, Server, portal_for
 from lmtp_twisted.daemon.tracing.options import tracer_of
 from lmtp_twisted.daemon.tracing.sessions import TracingFactory
+from lmtp_twisted.daemon.web.metrics import check_installed
 from lmtp_twisted.extensions.proxy import MOST_WAITING
 from lmtp_twisted.factory import LMTPFactory
 from lmtp_twisted.headcount import HeadCount
@@ -61,6 +63,7 @@ class Surroundings:
     :ivar pool: the threads.
     :ivar log: the log.
     :ivar monitor: what is counted and remembered.
+    :ivar inbox: what is known of messages that are kept to be looked at.
     :ivar site: what is shown by HTTP.
     :ivar is_trial: whether the server is made to see whether it can be, and never started.
     """
@@ -69,6 +72,7 @@ class Surroundings:
     pool: ThreadPool
     log: Log
     monitor: Monitor
+    inbox: InboxAnswers
     site: Any = None
     is_trial: bool = False
 
@@ -134,6 +138,8 @@ def make_generation(
         factories: dict[str, LMTPFactory] = {}
         for server in servers:
             if server.is_web:
+                with faults.caught():
+                    _check_web(said)
                 entrances += [Entrance(wanted, surroundings.site, True) for wanted in server.wanted]
                 continue
             with faults.caught(server.listener):
@@ -148,6 +154,9 @@ def make_generation(
                     entrances,
                 )
         faults.end()
+        if said["http"] is not None and surroundings.inbox.watch(context):
+            for factory in factories.values():
+                factory.observers = (*factory.observers, surroundings.inbox)
     except BaseException:
         context.shut_down()
         raise
@@ -194,6 +203,11 @@ def _serve(
         _, description, is_tls = wanted
         front = front_of(description, tls if is_tls else None, factory, factory.reactor)
         entrances.append(Entrance(wanted, front))
+
+
+def _check_web(said: Said) -> None:
+    with said.blamed("http"):
+        check_installed()
 
 
 def settings_of(said: Said) -> Settings:

@@ -79,7 +79,7 @@ EXAMPLES = [
     (["--log-level", "warn"], 'log-level = "warn"'),
     (["--log-format", "json"], 'log-format = "json"'),
     (["--log-priority", "yes"], 'log-priority = "yes"'),
-    (["--trace", "traces"], 'trace = "traces"'),
+    (["--trace", "/srv/traces"], 'trace = "/srv/traces"'),
     (["--trace-for", "failure", "--trace-for", "peer=::1"], 'trace-for = ["failure", "peer=::1"]'),
     (["--trace-content", "4k"], 'trace-content = "4k"'),
     (["--trace-size", "10M"], 'trace-size = "10M"'),

@@ -33,7 +33,8 @@ TCP, SOCKET, REMOTE, USERS, VERIFIED, LIMIT = (block for block in SETTINGS if bl
 
 def test_the_page_has_settings() -> None:
     """Else the tests below would test nothing."""
-    assert {block.page.name for block in SETTINGS} == {"README.md", "postfix.rst", "scaling.rst", "tutorial.rst"}
+    pages = {"README.md", "postfix.rst", "production.rst", "scaling.rst", "tutorial.rst"}
+    assert {block.page.name for block in SETTINGS} == pages
     assert servers_on(PAGE).keys() == {"--port", "unix:", "tcp:"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,7 +24,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
-from lmtp_twisted import LMTPFactory, PermanentFailure, Settings
+from lmtp_twisted import LMTPFactory, PermanentFailure, Settings, connection
 from lmtp_twisted.testing import RecordingObserver, ScriptedDeliveries
 
 PATIENCE = 20.0

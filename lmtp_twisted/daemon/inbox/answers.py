@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 import attrs
 from zope.interface import implementer
 
+from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.memory import KeptMessage, MemoryBackend
 from lmtp_twisted.daemon.inbox.decoding import value_of
 from lmtp_twisted.daemon.members import Answers
@@ -29,23 +30,39 @@ _MOST_REPLIES = 10_000
 _SUBJECT = re.compile(rb"(?:\A|\n)subject[ \t]*:((?:[^\n]|\n[ \t])*)", re.IGNORECASE)
 _MOST_OF_HEAD = 64 * 1024
 
-Inboxes = Callable[[], Sequence[tuple[str, MemoryBackend]]]
-
 
 @implementer(ISessionObserver)
 class InboxAnswers:
     """
     It also listens to sessions, since what was replied to a message is not known to who keeps it.
-
-    :param inboxes: gives the backends of now, each with its label.
     """
 
-    def __init__(self, inboxes: Inboxes) -> None:
-        self._inboxes = inboxes
+    def __init__(self) -> None:
+        self._contexts: list[BackendContext] = []
         # By the message's id, for each recipient its reply id and the reply.
         self._replies: dict[str, list[tuple[str, str, str]]] = {}
 
-    @property
+    def watch(self, context: BackendContext) -> bool:
+        """
+        Answer for backends too, until they end.
+
+        :param context: theirs.
+        :returns: whether there is something to answer for.
+        """
+        self._contexts.append(context)
+        context.add_shutdown(lambda: self._contexts.remove(context))
+        return bool(self._inboxes())
+
+    def _inboxes(self) -> list[tuple[str, MemoryBackend]]:
+        """The backends of now. Those that have no name of their own have a number behind it, from the second on."""
+        inboxes: dict[str, MemoryBackend] = {}
+        for context in self._contexts:
+            for label, backend in context.labelled:
+                if isinstance(backend, MemoryBackend):
+                    number = sum(known.partition(" ")[0] == label for known in inboxes) + 1
+                    inboxes[label if number == 1 else f"{label} {number}"] = backend
+        return list(inboxes.items())
+
     def answers(self) -> Answers:
         """For :class:`~lmtp_twisted.daemon.members.Members`."""
         return {"inbox": self.list, "message": self.message, "clear_inbox": self.clear}
@@ -153,6 +170,17 @@ class InboxAnswers:
         """Nothing of it is shown."""
 
     def limitReached(self, session: SessionInfo, limit: object) -> None:
+        """Nothing of it is shown."""
+
+    def authenticationFailed(self, session: SessionInfo, mechanism: str) -> None:
+        """Nothing of it is shown."""
+
+    def senderRefused(self, session: SessionInfo, sender: object, reply: object) -> None:
+        """Nothing of it is shown."""
+
+    def recipientRefused(
+        self, session: SessionInfo, sender: object, recipient: object, reply: object, backend: object
+    ) -> None:
         """Nothing of it is shown."""
 
     def sessionEnded(self, session: SessionInfo) -> None:

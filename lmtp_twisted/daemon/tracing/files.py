@@ -120,7 +120,7 @@ class TraceFiles:
         descriptor = os.open(os.path.join(self._directory, session + SUFFIX), flags, 0o600)
         try:
             size = os.fstat(descriptor).st_size
-            if size >= MOST_A_FILE:
+            if size > MOST_A_FILE:
                 return
             if not size:
                 self._new_files += 1
