@@ -358,8 +358,15 @@ class LMTPFactory(ServerFactory):
         """A transaction is over."""
         self.spool.recipients -= transaction.reserved
         transaction.reserved = 0
-        if self.observers:
-            self._tell("transactionEnded", session, transaction.envelope, transaction.outcomes(backend))
+        if not self.observers:
+            return
+        # What _tell does, but this is told for each message.
+        envelope, outcomes = transaction.envelope, transaction.outcomes(backend)
+        for observer in self.observers:
+            try:
+                observer.transactionEnded(session, envelope, outcomes)
+            except Exception:
+                self._failed("transactionEnded", observer)
 
     def unknown_command(self) -> None:
         """A verb that is none of ours was said."""
@@ -371,7 +378,10 @@ class LMTPFactory(ServerFactory):
             try:
                 getattr(observer, event)(*arguments)
             except Exception:
-                _log.failure("{event} of {observer!r} failed", event=event, observer=observer)
+                self._failed(event, observer)
+
+    def _failed(self, event: str, observer: object) -> None:
+        _log.failure("{event} of {observer!r} failed", event=event, observer=observer)
 
     @property
     def is_taking(self) -> bool:

@@ -22,6 +22,7 @@ nothing of how much waits; ours keeps a position instead.
 from __future__ import annotations
 
 import enum
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,8 @@ _log = Logger(namespace="lmtp_twisted")
 
 #: Octets that may come while the session waits, before the transport is paused.
 AHEAD = 64 * 1024
+#: Octets of replies that the system is asked to keep for a client that does not read.
+SEND_BUFFER = 128 * 1024
 #: Seconds that a closed session, whose replies are all sent, reads away what its client still sends.
 LINGER = 5.0
 #: Replies of a burst that leave together at the most.
@@ -112,6 +115,9 @@ class HeldLineReceiver(LineReceiver):
         self._sends_at_once = type(self.transport) in (tcp.Server, unix.Server) and hasattr(
             self.transport, "_tempDataBuffer"
         )
+        if isinstance(self.transport, tcp.Server):
+            # Else the system keeps megabytes for each client that does not read.
+            self.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
     def dataReceived(self, data: bytes) -> None:
         """Give the octets to the line or content handlers, then let the replies leave."""

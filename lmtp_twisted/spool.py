@@ -27,7 +27,7 @@ from lmtp_twisted.wire.replies import Reply
 #: Octets that are read from or written to a file at once.
 BLOCK = 256 * 1024
 #: Octets that a message may keep in memory where the budget is used up, and as many of its header block.
-_LEAST = 8 * 1024
+_LEAST = 16 * 1024
 #: Blocks that are written or read at a time, so that a slow disk does not take all threads of the pool.
 _AT_A_TIME = 8
 #: Segments below this size are gathered, so that a message in tiny segments is not a million objects.

@@ -33,6 +33,7 @@ class Turns:
         self._seconds: Callable[[], float] = clock.seconds
         self._outbox = outbox
         self._spent = 0.0
+        self._is_next_planned = False
         # Those whose share was enough for them the last time, and the others.
         self._next: deque[Callable[[], None]] = deque()
         self._later: deque[Callable[[], None]] = deque()
@@ -64,14 +65,19 @@ class Turns:
         :param go_on: called when it is this session's turn.
         :param is_patient: others come first.
         """
-        if not (self._next or self._later):
-            self._outbox.add(self._begin)
         (self._later if is_patient else self._next).append(go_on)
+        self._plan()
+
+    def _plan(self) -> None:
+        if not self._is_next_planned:
+            self._is_next_planned = True
+            self._outbox.add(self._begin)
 
     def _begin(self) -> None:
         """A new turn."""
         self._spent = 0.0
+        self._is_next_planned = False
         while (self._next or self._later) and not self.is_over:
             (self._next or self._later).popleft()()
         if self._next or self._later:
-            self._outbox.add(self._begin)
+            self._plan()

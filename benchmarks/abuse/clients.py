@@ -181,7 +181,9 @@ class Field:
         sock = socket.socket()
         sock.setblocking(False)
         if receives is not None:
+            # And little of what it sends: both are the kernel's memory, which the server shares here.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receives)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, receives)
         sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
         address = self._opened // OF_ONE_ADDRESS
         sock.bind((f"127.{1 + os.getpid() % 200}.{address // 250 % 250}.{1 + address % 250}", 0))

@@ -35,6 +35,7 @@ from lmtp_twisted.daemon.said import Fault, Faults, Said
 from lmtp_twisted.daemon.servers import AsLater, Certificates, Server, portal_for
 from lmtp_twisted.daemon.tracing.options import tracer_of
 from lmtp_twisted.daemon.tracing.sessions import TracingFactory
+from lmtp_twisted.daemon.web.metrics import check_installed
 from lmtp_twisted.extensions.proxy import MOST_WAITING
 from lmtp_twisted.factory import LMTPFactory
 from lmtp_twisted.headcount import HeadCount
@@ -137,6 +138,8 @@ def make_generation(
         factories: dict[str, LMTPFactory] = {}
         for server in servers:
             if server.is_web:
+                with faults.caught():
+                    _check_web(said)
                 entrances += [Entrance(wanted, surroundings.site, True) for wanted in server.wanted]
                 continue
             with faults.caught(server.listener):
@@ -200,6 +203,11 @@ def _serve(
         _, description, is_tls = wanted
         front = front_of(description, tls if is_tls else None, factory, factory.reactor)
         entrances.append(Entrance(wanted, front))
+
+
+def _check_web(said: Said) -> None:
+    with said.blamed("http"):
+        check_installed()
 
 
 def settings_of(said: Said) -> Settings:

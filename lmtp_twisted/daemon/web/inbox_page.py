@@ -99,9 +99,7 @@ def message_page(message: Facts) -> str:
     sections: list[str] = []
     if message["defects"]:
         items = "".join(f"<li>{escape(defect)}</li>" for defect in message["defects"])
-        sections.append(
-            f'<section class=defects><h2>What is wrong with it</h2><ul>{items}</ul></section>'
-        )
+        sections.append(f"<section class=defects><h2>What is wrong with it</h2><ul>{items}</ul></section>")
     if message["html_part"] is not None:
         # Nothing is allowed to it: no script, no form, no window, not even our origin.
         frame = '<iframe sandbox="" referrerpolicy="no-referrer" title="HTML of the message" '
