@@ -41,7 +41,8 @@ async def send(port: int, messages: int) -> None:
             sent += 1
             number = sent
             await client.ask(
-                b"MAIL FROM:<s%d@%d.example.net> ENVID=e%d\r\nRCPT TO:<u%d+d%d@example.org> ORCPT=rfc822;o%d@x\r\nDATA\r\n"
+                b"MAIL FROM:<s%d@%d.example.net> ENVID=e%d\r\n"
+                b"RCPT TO:<u%d+d%d@example.org> ORCPT=rfc822;o%d@x\r\nDATA\r\n"
                 % (number, number % 5000, number, number % 100, number, number)
             )
             await client.say(b"Message-ID: <%d@x>\r\nSubject: %d\r\n\r\nHello\r\n.\r\n" % (number, number))
@@ -69,7 +70,15 @@ def endured(backend: str, messages: int, options: Sequence[str] = ()) -> dict[st
         command = contenders.twistd(port, directory, BACKENDS[backend].format(directory), *options)
         with Server(command, port, directory) as server:
             began = time.monotonic()
-            arguments = [sys.executable, "-m", "benchmarks.abuse.endurance", "--send", str(port), "--messages", str(messages)]
+            arguments = [
+                sys.executable,
+                "-m",
+                "benchmarks.abuse.endurance",
+                "--send",
+                str(port),
+                "--messages",
+                str(messages),
+            ]
             with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True) as sender:
                 assert sender.stdout is not None
                 resident = [server.memory("VmRSS") for _ in sender.stdout]

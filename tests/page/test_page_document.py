@@ -8,25 +8,26 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.web.resource import Resource
-from twisted.web.server import Site
 
 from lmtp_twisted.daemon.web import page
+from lmtp_twisted.daemon.web.channel import StatusSite
 from lmtp_twisted.daemon.web.page import Page
+from lmtp_twisted.daemon.web.plain import Shown
 
 ASSETS = Path(page.__file__).parent / "assets"
 
 
 def ask(*headers: str) -> tuple[dict[str, str], str]:
     """The header, its first line under ``""``, and the body."""
-    root = Resource()
+    root = Shown()
     root.putChild(b"", Page())
     transport = StringTransport()
-    channel = Site(root).buildProtocol(None)  # type: ignore[arg-type]  # it does not look
+    channel = StatusSite(root, reactor=Clock()).buildProtocol(None)  # type: ignore[arg-type]  # it does not look
     assert channel is not None
     channel.makeConnection(transport)
-    request = ["GET / HTTP/1.1", "Host: x", "Connection: close", *headers, "", ""]
+    request = ["GET / HTTP/1.1", "Host: localhost", "Connection: close", *headers, "", ""]
     channel.dataReceived("\r\n".join(request).encode())
     head, _, body = transport.value().decode().partition("\r\n\r\n")
     line, *fields = head.split("\r\n")
@@ -52,7 +53,7 @@ def test_only_its_own_script_and_style_may_run() -> None:
 def test_it_loads_nothing_from_anywhere() -> None:
     _, body = ask()
     loaded = re.findall(r"""(?:src|href)=["']([^"']*)|url\(([^)]*)\)|@import""", body)
-    assert {address.partition(":")[0] for address, _ in loaded} == {"data", "#failures", "metrics", "health"}
+    assert {address.partition(":")[0] for address, _ in loaded} == {"data", "#failures", "metrics", "health", "inbox"}
 
 
 def test_it_is_not_sent_again_to_who_has_it() -> None:

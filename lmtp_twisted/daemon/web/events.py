@@ -11,11 +11,11 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import SERVICE_UNAVAILABLE
-from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from lmtp_twisted.daemon.monitoring.gathering import Gatherer
+from lmtp_twisted.daemon.web.plain import Plain, Shown
 from lmtp_twisted.daemon.web.telling import Event, Telling
 
 _log = Logger(namespace="lmtp_twisted")
@@ -63,7 +63,7 @@ class _Reader:
         """The connection is lost, which the request says as well."""
 
 
-class Events(Resource):
+class Events(Shown):
     """
     One event a second, made and encoded once for all pages. Nothing is asked and made while nobody looks. For a page
     that does not read nothing is kept: it is told later what it has missed, or its connection is ended.
@@ -91,10 +91,7 @@ class Events(Resource):
     def render_GET(self, request: Any) -> object:
         """What is new, for ever."""
         if len(self._readers) >= MOST_READERS:
-            request.setResponseCode(SERVICE_UNAVAILABLE)
-            request.setHeader(b"retry-after", b"10")
-            request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-            return b"too many pages are open\n"
+            return Plain(SERVICE_UNAVAILABLE, "too many pages are open", ((b"retry-after", b"10"),)).render(request)
         self._set_headers(request)
         # The header is the browser's, the argument our page's where the browser would not come again by itself.
         heard = request.getHeader(b"last-event-id") or request.args.get(b"after", [b""])[0]
@@ -108,7 +105,6 @@ class Events(Resource):
 
     def _set_headers(self, request: Any) -> None:
         request.setHeader(b"content-type", b"text/event-stream; charset=utf-8")
-        request.setHeader(b"cache-control", b"no-store")
         # nginx would keep it until it has a buffer full.
         request.setHeader(b"x-accel-buffering", b"no")
 

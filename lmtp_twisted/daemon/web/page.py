@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from twisted.web.http import CACHED
-from twisted.web.resource import Resource
+
+from lmtp_twisted.daemon.web.plain import Shown
 
 _ASSETS = Path(__file__).resolve().parent / "assets"
 _STYLES = ("uplot/uPlot.min.css", "page.css")
@@ -23,7 +24,7 @@ def _source(text: str) -> str:
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
-class Page(Resource):
+class Page(Shown):
     """
     The document, and the policy that lets nothing run or load in it but its own script and style, known by their hashes
     (Content Security Policy, level 3), and ``/events``.
@@ -51,9 +52,6 @@ class Page(Resource):
         self._headers = {
             b"content-type": b"text/html; charset=utf-8",
             b"content-security-policy": "; ".join(policy).encode(),
-            b"x-content-type-options": b"nosniff",
-            b"referrer-policy": b"no-referrer",
-            b"cross-origin-resource-policy": b"same-origin",
             # Kept, but asked for anew each time: a server of another version has another page.
             b"cache-control": b"no-cache",
         }

@@ -186,7 +186,7 @@ class Connection {
     this.delay = 1;
     take(JSON.parse(event.data));
     this.say("live", this.page.isPaused ? "Paused" : "Live");
-    found("lost").hidden = true;
+    if (!found("lost").hidden) found("lost").hidden = true;
   }
 
   lose() {
@@ -221,6 +221,11 @@ class Connection {
     shown.textContent = string;
   }
 }
+
+// Where a backend keeps messages to be looked at, there is an inbox.
+fetch("inbox.json?count=0").then((answer) => answer.json()).then(({ backends }) => {
+  found("inbox").hidden = !backends.length;
+}).catch(() => {});
 
 const page = new Page();
 const connection = new Connection(page);

@@ -40,7 +40,8 @@ const FAILURES = {
   columns: [
     ["Time", "time", (row) => when(row.time)],
     ["Recipient", "main", (row) => both(
-      row.recipient === null ? text("muted", "none yet") : foreign(row.recipient), "from ", from(row),
+      row.recipient === null ? text("muted", row.at === "rcpt" ? "no address" : "none yet") : foreign(row.recipient),
+      "from ", from(row),
     )],
     ["Reply", "wide", (row) => reply(row.reply)],
     ["Peer", "peer", (row) => both(
