@@ -61,8 +61,20 @@ NOT_RUN |= dict.fromkeys(
         "grep -h ^Subject: /srv/mail/example.org/alice/new/*",
         "journalctl -t postfix/lmtp -o cat -n 1",
         "journalctl -u lmtp -o cat -n 1",
+        "curl -s http://127.0.0.1:8025/health",
+        "curl -s http://127.0.0.1:8025/metrics | grep ^lmtp_replies_total",
     ),
     "test_docs_production.py types it",
+)
+NOT_RUN |= dict.fromkeys(
+    (
+        "systemctl reload lmtp",
+        "systemctl restart lmtp",
+        "python3 -m venv /opt/lmtp.new",
+        "/opt/lmtp.new/bin/pip install '.[http]'",
+        "mv /opt/lmtp /opt/lmtp.old",
+    ),
+    "it changes the machine",
 )
 
 # The end of the tutorial: test_docs_tutorial.py types these where there is a Postfix.
@@ -138,6 +150,9 @@ INSTEAD = {
     "install -d -o vmail -g vmail -m 700 /var/lib/lmtp": "install -d -m 700 /var/lib/lmtp",
     "install -d /etc/lmtp": "install -d /etc/lmtp",
     "runuser -u vmail -- twistd lmtp --config /etc/lmtp/lmtp.toml --check": (
+        "twistd lmtp --config /etc/lmtp/lmtp.toml --check"
+    ),
+    "runuser -u vmail -- /opt/lmtp.new/bin/twistd lmtp --config /etc/lmtp/lmtp.toml --check": (
         "twistd lmtp --config /etc/lmtp/lmtp.toml --check"
     ),
     "install -d -o vmail -g Debian-exim -m 2750 /var/lib/lmtp": "install -d -m 2750 /var/lib/lmtp",
