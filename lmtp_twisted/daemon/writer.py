@@ -13,6 +13,8 @@ import atexit
 import os
 import stat
 import time
+from collections import deque
+from collections.abc import Callable
 from threading import Event, Lock, Thread
 
 from lmtp_twisted.daemon.forms import TEXT, Form
@@ -45,6 +47,7 @@ class LineWriter:
             descriptor = _open(self._path)
         self._descriptor = descriptor
         self._lines: list[str] = []
+        self._promises: deque[Callable[[], None]] = deque()
         self._lost = 0
         self._why = ""
         self._is_torn = False
@@ -81,6 +84,29 @@ class LineWriter:
         if not self._has_lines.is_set():
             self._has_lines.set()
 
+    def promise(self, write: Callable[[], None]) -> None:
+        """
+        :param write: has lines for :meth:`write`, and makes them when it is called: by the thread, with those that have
+            gathered.
+        """
+        if self._thread is None:
+            write()
+            return
+        self._promises.append(write)
+        if not self._has_lines.is_set():
+            self._has_lines.set()
+
+    def redeem(self) -> None:
+        """Have all lines that were promised."""
+        while self._promises:
+            try:
+                self._promises.popleft()()
+            except IndexError:
+                # Another thread was faster.
+                return
+            except Exception as error:
+                self.write(self._note(f"a record could not be made: {error!r}"))
+
     def reopen(self) -> None:
         """Open the file anew, since it was renamed. What was logged until now goes to the old one."""
         self._reopens = True
@@ -110,6 +136,7 @@ class LineWriter:
             thread.join(PATIENCE)
             self._is_stuck = thread.is_alive()
             self._thread = None
+        self.redeem()
         self._flush()
 
     def _run(self) -> None:
@@ -119,6 +146,7 @@ class LineWriter:
             # Cleared before the lines are taken: one that comes meanwhile sets it again.
             self._is_urgent.clear()
             self._has_lines.clear()
+            self.redeem()
             self._flush()
 
     def _flush(self) -> None:
