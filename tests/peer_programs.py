@@ -23,6 +23,8 @@ PEERS = {
     "btrfs": ("mkfs.btrfs", "btrfs"),
     "ext4": ("mkfs.ext4",),
     "strace": ("strace",),
+    "jq": ("jq",),
+    "logrotate": ("logrotate",),
     "postgresql": ("initdb", "pg_ctl", "postgres", "psql"),
 }
 
