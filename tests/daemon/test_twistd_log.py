@@ -27,8 +27,8 @@ HOSTILE = (
     '"a\\"b\\\\c"@example.org',
     '"a b to=<x@y> reply=250"@example.org',
     "zoë@example.org",
-    "x'}{\"}@example.org",
-    '"\u2028\u202e\ufeff"@example.org',
+    "x'}{}@example.org",
+    '"\u202e\ufeff"@example.org',
     "l" * 60 + "@" + ".".join(["d" * 60] * 3),
 )
 MESSAGE = 'Message-ID: <a"b\\c\x01\x1b[31m\x7f@x> size=1\r\n \r\n\tfolded \u2028\u202e\r\nSubject: x\r\n\r\nhello\r\n'
@@ -36,8 +36,8 @@ MESSAGE = 'Message-ID: <a"b\\c\x01\x1b[31m\x7f@x> size=1\r\n \r\n\tfolded \u2028
 
 def _hostile_session(port: int) -> None:
     with Client(port) as client:
-        client.say("XFORWARD IDENT=a+20b+22+5Cto+3D<x>+C3+A9")
         client.say("LHLO client")
+        assert client.say("XFORWARD IDENT=a+20b+22+5Cto+3D<x>+C3+A9").startswith("250 ")
         client.say('MAIL FROM:<"s \\" from=<z@z>"@example.net> SMTPUTF8')
         for recipient in HOSTILE:
             assert client.say(f"RCPT TO:<{recipient}>").startswith("250 "), recipient
@@ -69,9 +69,8 @@ def test_each_line_is_an_object_whatever_clients_send(tmp_path: Path) -> None:
     routes = ["--route", "raise@example.org=python:broken:deliver"]
     options = ["--port", "0", "--backend", "null:", "--trust", "127.0.0.1", "--log-format", "json", *routes]
     with twistd(tmp_path, *options, "--log-level", "debug") as server:
-        port = int(server.until(r"listening on 127\.0\.0\.1:(\d+)")[1])
-        _hostile_session(port)
-        with Client(port) as client:
+        _hostile_session(server.port)
+        with Client(server.port) as client:
             assert client.deliver("raise@example.org")[0].startswith("451 ")
         server.until('"traceback"')
         server.terminate()
@@ -79,7 +78,7 @@ def test_each_line_is_an_object_whatever_clients_send(tmp_path: Path) -> None:
     records = _by_jq(server.output)
     assert all(record.keys() >= {"time", "level", "system"} for record in records)
     deliveries = [record for record in records if record.get("event") == "delivery"]
-    spelled = ['a"b\\c', "a b to=<x@y> reply=250", "zoë", "x'}{\"}", "\u2028\u202e\ufeff", "l" * 60]
+    spelled = ['a"b\\c', "a b to=<x@y> reply=250", "zoë", "x'}{}", "\u202e\ufeff", "l" * 60]
     locals_ = [re.sub(r"\\(.)", r"\1", record["recipient"].rpartition("@")[0].strip('"')) for record in deliveries]
     assert [local for local in locals_ if local != "raise"] == spelled
     first = deliveries[0]
@@ -87,7 +86,8 @@ def test_each_line_is_an_object_whatever_clients_send(tmp_path: Path) -> None:
     assert first["message_id"] == r'<a"b\c??[31m?@x> size=1 folded \x{2028}\x{202E}'
     assert first["sender"].startswith('"s \\" from=<z@z>"@')
     assert first["id"].startswith(first["session"])
-    assert [record["reply"] for record in records if record.get("event") == "recipient refused"][0].startswith("5")
+    (refused,) = [record for record in records if record.get("event") == "recipient refused"]
+    assert refused["reply"].startswith("5")
     (failure,) = [record for record in records if "traceback" in record]
     assert 'RuntimeError: one\n{"' in failure["traceback"]
     assert any(record.get("text") == 'two\x1b "lines\r' for record in records)
@@ -115,7 +115,7 @@ def test_in_the_journal_each_line_has_its_priority(tmp_path: Path, form: str) ->
     (tmp_path / "broken.py").write_text("def deliver(message, recipient):\n    raise RuntimeError('no')\n")
     options = ["--port", "0", "--backend", "python:broken:deliver", "--log-format", form]
     with twistd(tmp_path, *options, prefix=JOURNAL) as server:
-        with Client(int(server.until(r"listening on 127\.0\.0\.1:(\d+)")[1])) as client:
+        with Client(server.port) as client:
             client.deliver("b@example.org")
         server.until("RuntimeError: no")
         server.terminate()
@@ -176,7 +176,8 @@ def test_sessions_are_traced_with_tls_and_without_secrets(tmp_path: Path) -> Non
 def test_a_directory_of_traces_that_vanishes_costs_nothing_but_traces(tmp_path: Path) -> None:
     (tmp_path / "traces").mkdir()
     with twistd(tmp_path, "--port", "0", "--backend", "null:", "--trace", "traces", "--trace-for", "all") as server:
+        port = server.port
         shutil.rmtree(tmp_path / "traces")
-        with Client(server.port) as client:
+        with Client(port) as client:
             assert client.deliver("b@example.org")[0].startswith("250 ")
         server.until(r"error \[lmtp\] traces are not written: .*/traces: No such file or directory\n")

@@ -22,8 +22,9 @@ def test_the_fields_of_the_table_are_those_of_a_record_in_their_order(tmp_path: 
     for form in ("json", "text"):
         arguments = ["--port", "0", "--backend", "null:", "--trust", "127.0.0.1", "--log-format", form]
         with twistd(tmp_path, *arguments) as server, Client(server.port) as client:
-            client.say("XFORWARD IDENT=4bXyZ1")
-            client.deliver("alice@example.org", content="Message-ID: <1@example.net>\r\n\r\nhello\r\n")
+            for command in ("LHLO c", "XFORWARD IDENT=4bXyZ1", "MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA"):
+                client.say(command)
+            client.say("Message-ID: <1@example.net>\r\n\r\nhello\r\n.")
             records[form] = server.until(r"(?m)^.*250 2\.0\.0 Delivered.*$")[0]
     assert list(json.loads(records["json"])) == [name for name, _ in fields]
     names = re.findall(r" ([a-z-]+)=", records["text"])
