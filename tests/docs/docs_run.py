@@ -33,7 +33,7 @@ _FILE = re.compile(r"[./]")
 #: Captions of dialogues that are not with the server of docs_exchange.py, and of servers that speak them.
 SPEAKERS = frozenset({"Both", "Both, with TLS", "smtp-server", "aiosmtpd", "lmtp-twisted"})
 #: Programs that are not everywhere, and what they belong to.
-PEERS = {"swaks": "swaks", "postconf": "postfix"}
+PEERS = {"swaks": "swaks", "postconf": "postfix", "jq": "jq", "logrotate": "logrotate"}
 
 _REACTOR = re.compile(r"\breactor\.run\(|\breact\(|reactor\.install\(")
 
