@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lmtp_twisted.awaiting import FAILURES, cancel, deferred_of
+from lmtp_twisted.disconnect import Disconnect
 from lmtp_twisted.errors import TemporaryFailure
 from lmtp_twisted.extensions.starttls import facts_of
 from lmtp_twisted.flow import HeldLineReceiver, Hold
@@ -28,6 +29,10 @@ from lmtp_twisted.wire.replies import Reply
 
 if TYPE_CHECKING:
     from lmtp_twisted.factory import LMTPFactory
+
+
+#: Seconds that a handshake of TLS may take.
+HANDSHAKE_TIMEOUT = 60.0
 
 
 @implementer(IHandshakeListener)
@@ -44,6 +49,7 @@ class Connection(HeldLineReceiver, TimeoutMixin):
 
     _greeting: Any = None
     _begins_with_handshake = False
+    _is_shaking_hands = False
     _answer: Deferred[Any] | None = None
     _answer_timer: Any = None
     # What is said to whatever comes next, where we want to end the session.
@@ -55,6 +61,7 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         self.factory = factory
         self.clock = factory.reactor
         self.outbox = factory.outbox
+        self.turns = factory.turns
         self._patience = 0.0
         self._last_heard = 0.0
         # Final replies are owed: until they are sent, nothing but a lost connection ends the session.
@@ -95,6 +102,7 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         # Where TLS comes first, what the client shows there is for the policy to see.
         if self.is_secure:
             self._begins_with_handshake = True
+            self._shake_hands()
         else:
             self._ask_policy()
 
@@ -124,8 +132,22 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         if Hold.GREETING in self._holds:
             self.release(Hold.GREETING)
 
+    def start_tls(self, tls: Any) -> None:
+        """See :meth:`HeldLineReceiver.start_tls`."""
+        super().start_tls(tls)
+        if not self._is_closed:
+            self._shake_hands()
+
+    def _shake_hands(self) -> None:
+        # Whatever comes until it is over is TLS's, and no sign of life for us.
+        self._is_shaking_hands = True
+        self._wait_for_client(min(HANDSHAKE_TIMEOUT, self.factory.settings.idle_timeout))
+
     def handshakeCompleted(self) -> None:
         """TLS is on."""
+        self._is_shaking_hands = False
+        if not self._is_closed:
+            self._wait_for_client(self.factory.settings.idle_timeout)
         self.session.tls = facts_of(self.transport)
         self.factory.session_secured(self.session)
         if self._begins_with_handshake:
@@ -169,9 +191,14 @@ class Connection(HeldLineReceiver, TimeoutMixin):
 
     def timeoutConnection(self) -> None:
         """The client may have said nothing for long. Where it is we who are slow, it has every right to."""
-        left = self._patience if self._holds else self._last_heard + self._patience - self.clock.seconds()
+        is_our_turn = self._holds and not self._is_shaking_hands
+        left = self._patience if is_our_turn else self._last_heard + self._patience - self.clock.seconds()
         if left > 0:
             self.setTimeout(left)
+        elif self._is_shaking_hands:
+            # Nothing can be said before it is over.
+            self.factory.limit_reached(self.session, Limit.IDLE)
+            self.transport.abortConnection()
         elif self._last_word is not None:
             self._say_and_close(self._last_word)
         else:
@@ -236,9 +263,23 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         :param then: gets the reply.
         """
         if waiting is None:
-            then(question.verdict(answer))
+            self._judged(question.verdict(answer), then)
         else:
-            self._wait(waiting, lambda answer: then(question.verdict(answer)))
+            self._wait(waiting, lambda answer: self._judged(question.verdict(answer), then))
+
+    def _judged(self, verdict: Reply, then: Callable[[Reply], None]) -> None:
+        if isinstance(verdict, Disconnect):
+            self.send(verdict.encoded[: verdict.octets])
+            self._cut_off(verdict)
+        else:
+            then(verdict)
+
+    def _cut_off(self, disconnect: Disconnect) -> None:
+        """The application wants the connection to end here, as if it were lost."""
+        self._abandon()
+        self.close(linger=not disconnect.reset)
+        if disconnect.reset:
+            self.transport.abortConnection()
 
     def _wait(
         self,

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _LIMITS = {replies.TOO_LARGE: Limit.MESSAGE_SIZE, replies.MAIL_LOOP: Limit.RECEIVED_LINES}
 
+#: Recipients of a message that costs little.
+FEW_RECIPIENTS = 20
 #: Seconds that a session which got its last replies while the server shuts down may wait with its next command.
 _GRACE = 5.0
 
@@ -74,6 +76,12 @@ class Receiver(Connection):
         # What gives a delivery for each message: who authenticates may have another.
         self._backend = factory.backend
         self._go_by(factory.locked_handlers if factory.settings.auth_required else factory.handlers)
+
+    @property
+    def asks_much(self) -> bool:
+        """See :attr:`HeldLineReceiver.asks_much`. What is done for each recipient is done at once for all."""
+        transaction = self._transaction
+        return super().asks_much or (transaction is not None and len(transaction.accepted) > FEW_RECIPIENTS)
 
     def _go_by(self, tables: Sequence[Mapping[bytes, Any]], state: State = State.START) -> None:
         """From now on the handlers of these tables are called."""
@@ -317,6 +325,9 @@ class Receiver(Connection):
         self.factory.transaction_ended(self.session, transaction, self._backend)
         self.session.xforward = {}
         self._enter(State.READY)
+        if transaction.disconnect is not None:
+            self._cut_off(transaction.disconnect)
+            return
         if self._last_word is not None:
             self._wait_for_client(_GRACE)
         if self._holds:

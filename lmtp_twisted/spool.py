@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
@@ -26,8 +26,10 @@ from lmtp_twisted.wire.replies import Reply
 
 #: Octets that are read from or written to a file at once.
 BLOCK = 256 * 1024
-#: Octets that a message may keep in memory where the budget is used up.
+#: Octets that a message may keep in memory where the budget is used up, and as many of its header block.
 _LEAST = 16 * 1024
+#: Blocks that are written or read at a time, so that a slow disk does not take all threads of the pool.
+_AT_A_TIME = 8
 #: Segments below this size are gathered, so that a message in tiny segments is not a million objects.
 _SMALL = 2048
 
@@ -43,6 +45,8 @@ class Spool:
     :ivar threshold: octets that one message may keep in memory.
     :ivar budget: octets that all messages together may keep in memory; beyond it they go to files earlier.
     :ivar used: octets in memory now.
+    :ivar most_recipients: that the messages which are under way have, beyond the first few of each.
+    :ivar recipients: how many these are now.
     :ivar open_files: the descriptors of the files of now; changed by any thread.
     """
 
@@ -50,13 +54,33 @@ class Spool:
     pool: ThreadPool
     directory: str | None = None
     threshold: int = 1024 * 1024
-    budget: int = 256 * 1024 * 1024
+    budget: int = 128 * 1024 * 1024
     used: int = 0
+    most_recipients: int = 60_000
+    recipients: int = 0
     open_files: set[int] = attrs.field(factory=set, init=False, repr=False)
+    _turns: DeferredSemaphore = attrs.field(factory=lambda: DeferredSemaphore(_AT_A_TIME), init=False, repr=False)
 
     def defer(self, function: Any, *arguments: Any) -> Deferred[Any]:
         """Call a function in a thread of the pool."""
-        return deferToThreadPool(self.reactor, self.pool, function, *arguments)
+        waiting: Deferred[Any] = self._turns.run(deferToThreadPool, self.reactor, self.pool, function, *arguments)
+        return waiting
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the budget is used up."""
+        return self.used > self.budget
+
+    def make_room_for_recipients(self, count: int) -> bool:
+        """
+        A message has more recipients.
+
+        :returns: whether it may.
+        """
+        if self.recipients + count > self.most_recipients:
+            return False
+        self.recipients += count
+        return True
 
 
 class Content:
@@ -75,6 +99,7 @@ class Content:
         "_head_is_known",
         "_held",
         "_is_writing",
+        "_of_head",
         "_spool",
         "_tail",
         "size",
@@ -91,6 +116,8 @@ class Content:
         self._head = b""
         self._head_is_known = False
         self._held = 0
+        # Octets of the head that stay in memory, and are counted, where the content goes to a file.
+        self._of_head = 0
         self._is_writing = False
         self.size = 0
 
@@ -115,10 +142,8 @@ class Content:
             if self._tail is not None:
                 self._gather()
             self._chunks.append(data)
-        if self._file is not None:
-            return self._held >= BLOCK
-        spool = self._spool
-        return self._held > spool.threshold or (spool.used > spool.budget and self._held > _LEAST)
+        most = self._spool.threshold if self._file is None else BLOCK - 1
+        return self._held > most or (self._held > _LEAST and self._spool.is_full)
 
     def _gather(self) -> None:
         if self._tail is not None:
@@ -136,8 +161,11 @@ class Content:
         written, self._held = self._held, 0
         if not self._head_is_known:
             beginning = self._head + b"".join(chunks)
-            self._head = cut_head(beginning, self.HEAD)
+            self._head = cut_head(beginning, _LEAST if self._spool.is_full else self.HEAD)
             self._head_is_known = len(self._head) < len(beginning)
+            # It stays in memory.
+            written += self._of_head - len(self._head)
+            self._of_head = len(self._head)
         if self._file is None:
             self._file = _UnnamedFile(self._spool.open_files)
         self._is_writing = True
@@ -165,8 +193,8 @@ class Content:
         Give back this content's part of the budget: its message is dealt with. It can still be read by whoever holds
         it; the file goes with the last of them.
         """
-        self._spool.used -= self._held
-        self._held = 0
+        self._spool.used -= self._held + self._of_head
+        self._held = self._of_head = 0
 
     def discard(self, why: Reply | None = None) -> None:
         """

@@ -25,6 +25,8 @@ PEERS = {
     "strace": ("strace",),
     "jq": ("jq",),
     "logrotate": ("logrotate",),
+    "systemd": ("systemd-socket-activate", "systemd-analyze"),
+    "chromium": ("chromium", "chromedriver"),
     "postgresql": ("initdb", "pg_ctl", "postgres", "psql"),
 }
 

@@ -13,18 +13,19 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
-from twisted.python.util import runAsEffectiveUser
 
 from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.description import without_passwords
 from lmtp_twisted.backends.maildir.directories import MOST_OPEN
+from lmtp_twisted.daemon import privileges
 from lmtp_twisted.daemon.destinations import DEFAULT_BACKEND, Destinations
 from lmtp_twisted.daemon.generation import Entrance, Generation
+from lmtp_twisted.daemon.inbox.answers import InboxAnswers
 from lmtp_twisted.daemon.journal import Journal
 from lmtp_twisted.daemon.listening import front_of
 from lmtp_twisted.daemon.logs import Log
@@ -34,13 +35,12 @@ from lmtp_twisted.daemon.said import Fault, Faults, Said
 from lmtp_twisted.daemon.servers import AsLater, Certificates, Server, portal_for
 from lmtp_twisted.daemon.tracing.options import tracer_of
 from lmtp_twisted.daemon.tracing.sessions import TracingFactory
+from lmtp_twisted.daemon.web.metrics import check_installed
 from lmtp_twisted.extensions.proxy import MOST_WAITING
 from lmtp_twisted.factory import LMTPFactory
 from lmtp_twisted.headcount import HeadCount
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
-
-T = TypeVar("T")
 
 _log = Logger(namespace="lmtp_twisted")
 
@@ -61,6 +61,7 @@ class Surroundings:
     :ivar pool: the threads.
     :ivar log: the log.
     :ivar monitor: what is counted and remembered.
+    :ivar inbox: what is known of messages that are kept to be looked at.
     :ivar site: what is shown by HTTP.
     :ivar is_trial: whether the server is made to see whether it can be, and never started.
     """
@@ -69,6 +70,7 @@ class Surroundings:
     pool: ThreadPool
     log: Log
     monitor: Monitor
+    inbox: InboxAnswers
     site: Any = None
     is_trial: bool = False
 
@@ -91,7 +93,7 @@ def make_generation(
     said, reactor, log = options.said, surroundings.reactor, surroundings.log
     settings = settings_of(said)
     _allow_open_files(settings, servers)
-    as_later = partial(_as_later, options.parent)
+    as_later = partial(privileges.as_later, options.parent)
     directory = None
     with faults.caught():
         directory = as_later(lambda: _spool_directory(said))
@@ -134,6 +136,8 @@ def make_generation(
         factories: dict[str, LMTPFactory] = {}
         for server in servers:
             if server.is_web:
+                with faults.caught():
+                    _check_web(said)
                 entrances += [Entrance(wanted, surroundings.site, True) for wanted in server.wanted]
                 continue
             with faults.caught(server.listener):
@@ -148,6 +152,9 @@ def make_generation(
                     entrances,
                 )
         faults.end()
+        if said["http"] is not None and surroundings.inbox.watch(context):
+            for factory in factories.values():
+                factory.observers = (*factory.observers, surroundings.inbox)
     except BaseException:
         context.shut_down()
         raise
@@ -196,6 +203,11 @@ def _serve(
         entrances.append(Entrance(wanted, front))
 
 
+def _check_web(said: Said) -> None:
+    with said.blamed("http"):
+        check_installed()
+
+
 def settings_of(said: Said) -> Settings:
     """
     The settings, of which each was accepted by itself.
@@ -229,18 +241,6 @@ def _allow_open_files(settings: Settings, servers: Sequence[Server]) -> None:
             limit=soft,
             sessions=settings.max_sessions,
         )
-
-
-def _as_later(parent: Any, look: Callable[[], T]) -> T:
-    """
-    Look at the disk as the user that twistd's ``--uid`` and ``--gid`` will make us: what it makes is then theirs, and
-    what they may not do is found now.
-    """
-    uid, gid = (None, None) if parent is None else (parent.get("uid"), parent.get("gid"))
-    if os.geteuid() != 0 or (uid is None and gid is None):
-        return look()
-    result: T = runAsEffectiveUser(0 if uid is None else uid, os.getegid() if gid is None else gid, look)
-    return result
 
 
 def _spool_directory(said: Said) -> str:

@@ -12,22 +12,25 @@ import os
 import select
 import socket
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
 
 from lmtp_twisted.daemon.listening import ListenDescription, NotPassedError, make_endpoint, try_to_listen
+from lmtp_twisted.daemon.privileges import Owner
 from lmtp_twisted.daemon.said import Fault, Faults
 from lmtp_twisted.daemon.servers import Wanted
 
+_log = Logger(namespace="lmtp_twisted")
+
 # What systemd asks for by itself. A smaller one would make that of whoever opened the socket smaller, too.
 _BACKLOG = 4096
-# What Twisted takes for a Unix socket without a file: there is no mode to change, and nothing to remove. The socket
-# itself knows better.
+# Before a name of a Unix socket: Twisted takes it for one without a file, so it changes no mode and removes nothing.
 _NAMELESS = b"\0"
 
 
@@ -36,10 +39,12 @@ class Ports:
     Ports that this process opens, and those of systemd's sockets.
 
     :param reactor: the reactor.
+    :param owner: whose the Unix sockets will be that it opens; else they are ours.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, owner: Owner | None = None) -> None:
         self._reactor = reactor
+        self._owner = owner
         self._adopted: set[IListeningPort] = set()
 
     def try_to_listen(self, wanted: Sequence[Wanted], faults: Faults, *, is_trial: bool = False) -> list[str]:
@@ -58,7 +63,9 @@ class Ports:
             for place, description, _ in wanted:
                 where = description.values.get("port", description.values.get("address"))
                 try:
-                    make_endpoint(self._reactor, description)
+                    endpoint = make_endpoint(self._reactor, description)
+                    if isinstance(endpoint, AdoptedStreamServerEndpoint):
+                        family_of(endpoint.fileno)
                     try_to_listen(description, tried, leaves_no_trace=is_trial)
                     tried_places.append(where)
                 except OSError as error:
@@ -85,9 +92,15 @@ class Ports:
         endpoint = make_endpoint(self._reactor, description)
         if not isinstance(endpoint, AdoptedStreamServerEndpoint):
             listening: Deferred[IListeningPort] = endpoint.listen(factory)
-            return listening
+            return listening.addCallback(self._give_away)
         # Its own way closes the descriptor, so that there would be no second time.
         return maybeDeferred(adopt, self._reactor, endpoint.fileno, factory).addCallback(self._remember)
+
+    def _give_away(self, port: IListeningPort) -> IListeningPort:
+        # After a reload we are the owner.
+        if self._owner is not None and os.geteuid() == 0 and isinstance(port, unix.Port):
+            os.chown(port.getHost().name, *self._owner)
+        return port
 
     def _remember(self, port: IListeningPort) -> IListeningPort:
         self._adopted.add(port)
@@ -113,10 +126,16 @@ class Ports:
 
 
 def _remove_name(port: Any) -> None:
-    """From now on nobody finds it."""
-    with suppress(OSError):
-        os.unlink(port.getHost().name)
-    port._bindPath = _NAMELESS
+    """From now on nobody finds it. Twisted would leave the socket open where its file can't be removed."""
+    path = port.getHost().name
+    try:
+        os.unlink(path)
+        if port.lockFile is not None:
+            port.lockFile.unlock()
+    except OSError as error:
+        _log.warn("{path} stays behind: {error}", path=os.path.abspath(os.fsdecode(path)), error=error.strerror)
+    port.lockFile = None
+    port._bindPath = _NAMELESS + path
 
 
 def _let_in(port: tcp.Port) -> None:
@@ -129,27 +148,41 @@ def _let_in(port: tcp.Port) -> None:
         port.doRead()
 
 
+def family_of(descriptor: int) -> int:
+    """
+    The address family of a socket that somebody else has opened.
+
+    :raises ValueError: where it is no socket that listens.
+    """
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as given:
+            if given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                return given.family
+    except OSError:
+        pass
+    raise ValueError("it is no socket that listens for streams")
+
+
 def adopt(reactor: Any, descriptor: int, factory: IProtocolFactory) -> IListeningPort:
     """
     Accept connections on a socket that somebody else has opened and keeps: nothing of it changes when the port is
     closed, and who connects then waits for the next one.
 
-    Twisted's ``adoptStreamPort`` makes a Unix socket writable for all, removes it in the end, and shortens its queue.
+    With Twisted's ``adoptStreamPort`` a Unix socket becomes writable for all, its queue shorter, and in the end its
+    file is removed and the socket shut down for all who have it.
 
     :param descriptor: of a socket that listens; it stays open.
     :param factory: gets the connections.
-    :raises OSError: where it is no such socket.
+    :raises ValueError: where it is no such socket.
     """
-    with socket.socket(fileno=os.dup(descriptor)) as given:
-        if not given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise OSError(f"nobody listens on the socket {descriptor}")
-        # The flag belongs to the socket and not to the descriptor.
-        given.setblocking(False)
-        family = given.family
+    family = family_of(descriptor)
+    # The flag belongs to the socket and not to the descriptor.
+    os.set_blocking(descriptor, False)
     port: Any
     if family == socket.AF_UNIX:
         port = unix.Port._fromListeningDescriptor(reactor, descriptor, factory)
-        port._bindPath = _NAMELESS
+        port._bindPath = _NAMELESS + port._bindPath
+        port._shouldShutdown = False
         port.backlog = _BACKLOG
     else:
         port = tcp.Port._fromListeningDescriptor(reactor, descriptor, family, factory)

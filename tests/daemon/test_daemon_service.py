@@ -37,6 +37,7 @@ from lmtp_twisted.daemon.generation import Entrance, Generation
 from lmtp_twisted.daemon.listening import ListenDescription
 from lmtp_twisted.daemon.logs import Log
 from lmtp_twisted.daemon.monitoring.monitor import Monitor
+from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.ports import Ports
 from lmtp_twisted.daemon.said import Faults, Place
 from lmtp_twisted.daemon.service import LMTPService
@@ -156,6 +157,7 @@ def _server(
         pool=pool,
         log=chosen,
         monitor=Monitor(lambda: service.sessions),
+        notifier=Notifier(reactor, {}),
     )
     return Server(service, context, pool, chosen)
 

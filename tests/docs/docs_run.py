@@ -20,14 +20,14 @@ from docs_pages import INSTEAD, NOT_RUN, Block
 from peer_programs import search_path
 
 #: Ports of the pages: each run has free ones instead.
-PORTS = ("2524", "2525", "2527", "2528", "8080")
+PORTS = ("2524", "2525", "2527", "2528", "8025", "8080")
 #: Directories of the pages: in each run they are below its own.
 PLACES = ("/srv/", "/var/spool/postfix/", "/var/log/", "/var/lib/", "/etc/exim4/", "/etc/lmtp/", "/etc/postfix/")
 #: Languages of the configuration of mail servers: see test_docs_postfix.py and test_docs_exim.py.
 CONFIGURATION = frozenset({"ini"})
 #: Languages of blocks that are read by tests of their own: this, test_docs_systemd.py, test_docs_haproxy.py and
-#: test_docs_smtp_server.py, test_docs_recipients.py.
-READ = CONFIGURATION | {"systemd", "cfg", "javascript", "sql"}
+#: test_docs_smtp_server.py, test_docs_recipients.py, test_docs_production.py.
+READ = CONFIGURATION | {"systemd", "cfg", "javascript", "sql", "yaml"}
 # A caption that is the name of a file.
 _FILE = re.compile(r"[./]")
 #: Captions of dialogues that are not with the server of docs_exchange.py, and of servers that speak them.

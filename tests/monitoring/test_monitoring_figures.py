@@ -86,7 +86,7 @@ def test_a_transaction_that_is_given_up_is_no_message() -> None:
     client = server.client()
     client.say("MAIL FROM:<a@x>", "RCPT TO:<b@x>", "RSET")
     figures = server.figures
-    assert (figures["lmtp_messages_total"], figures["lmtp_abandoned_total"]) == ({"": 0}, {"": 1})
+    assert (figures["lmtp_messages_total"], figures["lmtp_abandoned_transactions_total"]) == ({"": 0}, {"": 1})
     assert nonzero(figures["lmtp_recipients_total"]) == {"2xx ": 1}
 
 

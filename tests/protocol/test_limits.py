@@ -82,7 +82,7 @@ def test_what_is_counted_of_peers_is_forgotten_with_them() -> None:
     factory = server(max_sessions_per_peer=2)
     for number in range(50):
         Client(factory, IPv4Address("TCP", f"192.0.2.{number}", 1)).lose()
-    (count,) = factory._counts
+    (count,) = factory.counts
     assert not count._peers
     assert not count._peer_of
 

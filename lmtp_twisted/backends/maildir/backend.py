@@ -17,7 +17,7 @@ from lmtp_twisted.backends.maildir.commit import Filer
 from lmtp_twisted.backends.maildir.directories import Mailboxes, most_open
 from lmtp_twisted.backends.maildir.disk import Disk, Fsync, can_sync_together
 from lmtp_twisted.backends.maildir.job import Job, Names
-from lmtp_twisted.backends.maildir.lanes import Lane
+from lmtp_twisted.backends.maildir.lanes import SIZES, Lane
 from lmtp_twisted.backends.maildir.lines import Newlines
 from lmtp_twisted.backends.maildir.maildirsize import Limits
 from lmtp_twisted.backends.maildir.naming import Case, Layout, Naming
@@ -28,7 +28,7 @@ from lmtp_twisted.backends.maildir.sweep import Sweeper
 from lmtp_twisted.backends.sized import SizedDelivery
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.errors import DeliveryError, TemporaryFailure
-from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
+from lmtp_twisted.interfaces import ILMTPDelivery, IMeasuredBackend, IReceivedMessage
 from lmtp_twisted.lookups import Lookups
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.settings import Settings
@@ -39,9 +39,11 @@ _log = Logger(namespace="lmtp_twisted")
 #: Messages that may wait, and octets of them in memory, before new ones are put off.
 MOST_WAITING = 1000
 MOST_OCTETS = 256 * 1024 * 1024
+#: Mailboxes of a message that is filed with others.
+MOST_OF_SMALL = 20
 
 
-@implementer(ILMTPDeliveryFactory, ILMTPDelivery)
+@implementer(IMeasuredBackend, ILMTPDelivery)
 class MaildirBackend:
     """
     Stores messages in Maildirs. Its own delivery, since it keeps nothing of a message before ``deliver``::
@@ -131,7 +133,8 @@ class MaildirBackend:
             jobs=max(1, min(jobs, most // 4)),
             mailboxes=max(1, min(200, most // 2)),
         )
-        # Large messages have threads of their own: no small one waits for its turn behind 100 MB.
+        # Large messages have threads of their own, and so have those for many: no small one waits for its turn behind
+        # 100 MB or a thousand mailboxes.
         self._large_lane = Lane(self._reactor, self._pool, filer.file, self._answer, threads=2)
         self._waiting = 0
         self._octets = 0
@@ -141,6 +144,23 @@ class MaildirBackend:
     def lanes(self) -> tuple[Lane, Lane]:
         """Where messages wait and are counted: the ordinary ones, and the large ones."""
         return self._lane, self._large_lane
+
+    def figures(self) -> dict[str, Any]:
+        """See :class:`~lmtp_twisted.interfaces.IMeasuredBackend`."""
+        lanes, ends = self.lanes, (*map(str, SIZES), "+Inf")
+        waiting = sum(lane.depth for lane in lanes)
+        counters = [lane.counters for lane in lanes]
+        sizes = map(sum, zip(*(counter.sizes for counter in counters), strict=True))
+        return {
+            "waiting": waiting,
+            # They leave the count when their recipients are answered.
+            "working": max(0, self._waiting - waiting),
+            "batch_messages": {
+                "buckets": dict(zip(ends, sizes, strict=True)),
+                "sum": sum(counter.jobs for counter in counters),
+            },
+            "batch_seconds_total": sum(counter.seconds for counter in counters),
+        }
 
     def getDelivery(self, session: SessionInfo) -> MaildirBackend | SizedDelivery:
         """
@@ -214,7 +234,8 @@ class MaildirBackend:
         job = Job(message, [self._mailbox_of(recipient, limits) for recipient in message.recipients], limits)
         self._waiting += 1
         self._octets += job.weight
-        (self._lane if message.inMemory else self._large_lane).put(job)
+        is_small = message.inMemory and len(job.mailboxes) <= MOST_OF_SMALL
+        (self._lane if is_small else self._large_lane).put(job)
         return job.done
 
     def _mailbox_of(self, recipient: Recipient, all_limits: dict[Names, Limits]) -> Names | Exception:

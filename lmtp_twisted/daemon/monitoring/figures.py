@@ -17,12 +17,12 @@ A message costs about a microsecond here, so it is counted by plain numbers, and
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
 from typing import Any
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel
 from zope.interface import implementer
 
+from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.daemon.monitoring.catalogue import Figures, joined
 from lmtp_twisted.daemon.monitoring.reasons import reason_of
 from lmtp_twisted.daemon.monitoring.recent import Recent
@@ -30,30 +30,34 @@ from lmtp_twisted.envelope import Envelope, Outcome, Recipient, Sender
 from lmtp_twisted.interfaces import ISessionObserver
 from lmtp_twisted.limits import Limit
 from lmtp_twisted.session import SessionInfo
-from lmtp_twisted.wire.replies import Reply
+from lmtp_twisted.wire.replies import DELIVERED, Reply
 
 #: Upper ends of the buckets of delivery seconds; one more is for all above.
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 #: The same as the values of a label.
 BUCKET_LABELS = (*(f"{end:g}" for end in BUCKETS), "+Inf")
 
+_FIRST = BUCKETS[0]
 _CLASSES = ((2, "2xx"), (4, "4xx"), (5, "5xx"))
 
 
 class _OfBackend:
     """What is counted for one backend."""
 
-    __slots__ = ("accepted", "backend", "buckets", "refused", "replies", "seconds")
+    __slots__ = ("accepted", "backend", "cells", "refused", "seconds")
 
     def __init__(self, backend: Any) -> None:
         # Held, so that no other can have its id.
         self.backend = backend
-        # By the first digit of the code.
-        self.replies = [0] * 6
+        # Final replies by the first digit of the code, then by the bucket of their seconds.
+        self.cells = {digit: [0] * len(BUCKET_LABELS) for digit, _ in _CLASSES}
         self.refused = [0] * 6
         self.accepted = 0
-        self.buckets = [0] * len(BUCKET_LABELS)
         self.seconds = 0.0
+
+    @property
+    def answered(self) -> int:
+        return sum(map(sum, self.cells.values()))
 
 
 @implementer(ISessionObserver)
@@ -61,14 +65,15 @@ class Counts:
     """
     Of one generation of backends.
 
-    :param label_of: gives the label of a backend; ``""`` for ``None``.
+    :param context: the backends.
     :param recent: what happened lately: is told of all that is not only counted.
     :ivar commands: by verb, for the factories to count.
     """
 
-    def __init__(self, label_of: Callable[[Any], str], recent: Recent) -> None:
+    def __init__(self, context: BackendContext, recent: Recent) -> None:
         self.commands: dict[str, int] = {}
-        self._label_of = label_of
+        self._context = context
+        self._label_of = context.label_of
         self._recent = recent
         self._sessions = self._ended = self._messages = self._abandoned = self._octets = 0
         # By the id of the backend: they need not be hashable.
@@ -124,14 +129,15 @@ class Counts:
         reply, backend, seconds, slowest = None, self, -1.0, 0.0
         for outcome in outcomes:
             # Recipients that were answered together share all this.
-            if outcome.reply is not reply or outcome.backend is not backend or outcome.seconds != seconds:
+            if outcome.seconds != seconds or outcome.reply is not reply or outcome.backend is not backend:
                 reply, backend, seconds = outcome.reply, outcome.backend, outcome.seconds
-                digit, bucket = reply.code // 100, bisect_left(BUCKETS, seconds)
                 row = self._backends.get(id(backend)) or self._of(backend)
+                digit = 2 if reply is DELIVERED else reply.code // 100
+                cell = row.cells[digit]
+                bucket = 0 if seconds <= _FIRST else bisect_left(BUCKETS, seconds)
                 if seconds > slowest:
                     slowest = seconds
-            row.replies[digit] += 1
-            row.buckets[bucket] += 1
+            cell[bucket] += 1
             row.seconds += seconds
             try:
                 domains[outcome.recipient.address.domain][digit] += 1
@@ -165,7 +171,7 @@ class Counts:
             "lmtp_sessions_total": {"": self._sessions},
             "lmtp_commands_total": dict(self.commands),
             "lmtp_messages_total": {"": self._messages},
-            "lmtp_abandoned_total": {"": self._abandoned},
+            "lmtp_abandoned_transactions_total": {"": self._abandoned},
             "lmtp_content_bytes_total": {"": self._octets},
             "lmtp_refusals_total": dict(self._refusals),
             "lmtp_limits_total": {limit.value: count for limit, count in self._limits.items()},
@@ -175,6 +181,9 @@ class Counts:
         }
 
     def _by_backend(self) -> Figures:
+        for _, backend in self._context.labelled:
+            # From the beginning: nothing is missed of what grows from zero.
+            self._of(backend)
         recipients: dict[str, float] = {}
         replies: dict[str, float] = {}
         buckets: dict[str, float] = {}
@@ -183,14 +192,14 @@ class Counts:
             label = self._label_of(row.backend)
             for digit, name in _CLASSES:
                 key = joined(name, label)
-                _count(replies, key, row.replies[digit])
-                _count(recipients, key, sum(row.replies) + row.accepted if digit == 2 else row.refused[digit])
+                _count(replies, key, sum(row.cells[digit]))
+                _count(recipients, key, row.answered + row.accepted if digit == 2 else row.refused[digit])
             if row.backend is None:
                 # It was refused before it could be delivered.
                 continue
             _count(seconds, label, row.seconds)
-            for end, count in zip(BUCKET_LABELS, row.buckets, strict=True):
-                _count(buckets, joined(label, end), count)
+            for end, counts in zip(BUCKET_LABELS, zip(*row.cells.values(), strict=True), strict=True):
+                _count(buckets, joined(label, end), sum(counts))
         return {
             "lmtp_recipients_total": recipients,
             "lmtp_replies_total": replies,

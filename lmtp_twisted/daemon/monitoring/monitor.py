@@ -62,7 +62,7 @@ class Monitor:
         :param spool: where contents lie.
         :returns: for factories, to observe sessions and to count commands.
         """
-        watched = _Watched(context, spool, Counts(context.label_of, self._recent))
+        watched = _Watched(context, spool, Counts(context, self._recent))
         self._watched.append(watched)
         context.add_shutdown(lambda: self._end(watched))
         return watched.counts
