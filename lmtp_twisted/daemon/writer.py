@@ -103,10 +103,12 @@ class LineWriter:
         """Have all lines that were promised."""
         while self._promises:
             try:
-                self._promises.popleft()()
+                write = self._promises.popleft()
             except IndexError:
                 # Another thread was faster.
                 return
+            try:
+                write()
             except Exception as error:
                 self.write(self._note(f"a record could not be made: {error!r}"))
 
