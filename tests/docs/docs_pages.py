@@ -89,6 +89,22 @@ NOT_RUN |= dict.fromkeys(
     "test_docs_tutorial.py types it",
 )
 
+# docs/service.rst: what changes the machine, and what tests of the daemon see.
+NOT_RUN |= {
+    "cp contrib/systemd/lmtp.service contrib/systemd/lmtp.socket /etc/systemd/system/": (
+        "it changes the machine; test_units.py has systemd read them"
+    ),
+    "systemctl enable --now lmtp.socket lmtp.service": "it changes the machine; test_units.py has systemd read them",
+    "systemctl status lmtp": "test_twistd_notify.py sees the status",
+    "python -m pytest tests/daemon/test_twistd_rolling_restart.py": "it is one of the tests",
+    "systemctl reload lmtp": "test_twistd_reload.py sees these lines",
+    "journalctl -u lmtp -o cat": "test_twistd_reload.py sees these lines",
+    "twistd --uid vmail --gid vmail --rundir /var/lib/lmtp --pidfile /var/lib/lmtp/lmtp.pid "
+    "--logfile /var/log/lmtp.log lmtp --config /etc/lmtp/lmtp.toml": "test_twistd_privileges.py starts such a daemon",
+    'kill -HUP "$(cat /var/lib/lmtp/lmtp.pid)"': "test_twistd_privileges.py starts such a daemon",
+    'kill "$(cat /var/lib/lmtp/lmtp.pid)"': "test_twistd_privileges.py starts such a daemon",
+}
+
 # test_docs_pipe.py types these where there are such programs.
 NOT_RUN |= {
     f"twistd -n --pidfile= lmtp --port 2524 --backend 'pipe:{command}'": "test_docs_pipe.py types it"
