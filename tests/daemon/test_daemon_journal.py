@@ -23,7 +23,7 @@ class ListedLog(Log):
         super().__init__(level)
         self.lines: list[str] = []
 
-    def say(self, level: str, *bodies: str) -> None:
+    def say(self, level: str, *bodies: str, seconds: float | None = None) -> None:
         self.lines += [f"{level} {body}" for body in bodies]
 
 
