@@ -31,6 +31,7 @@ PLACES = (
     "/etc/lmtp/",
     "/etc/nginx/",
     "/etc/postfix/",
+    "/etc/systemd/system/",
 )
 #: Languages of the configuration of mail servers: see test_docs_postfix.py and test_docs_exim.py.
 CONFIGURATION = frozenset({"ini"})
