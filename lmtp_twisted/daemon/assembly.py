@@ -26,6 +26,7 @@ from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.options import Options
 from lmtp_twisted.daemon.ports import Ports
+from lmtp_twisted.daemon.privileges import later_owner
 from lmtp_twisted.daemon.renewal import renew
 from lmtp_twisted.daemon.said import Faults, plain_line
 from lmtp_twisted.daemon.servers import servers_of
@@ -72,7 +73,7 @@ def _assembled(options: Options, ports: Any, *, is_trial: bool) -> tuple[LMTPSer
     faults = Faults()
     try:
         with faults.caught():
-            return _assemble(options, reactor, ports or Ports(reactor), faults, is_trial)
+            return _assemble(options, reactor, ports or Ports(reactor, later_owner(options.parent)), faults, is_trial)
         faults.end()
     except Faults:
         raise SystemExit("\n".join(faults.lines))
@@ -128,19 +129,26 @@ def _open_log(options: Options, is_trial: bool) -> Log:
         if os.path.isdir(path) or not may_change(there):
             raise ValueError(f"--logfile {path}: cannot write to it")
         return Log(level)
+    owner = None if os.path.lexists(path) else later_owner(parent)
     try:
-        return WrittenLog(level, LineWriter(path, form=form_of(options.said)))
+        log = WrittenLog(level, LineWriter(path, form=form_of(options.said)))
+        if owner is not None:
+            # Else it could not be reopened.
+            os.chown(path, *owner)
+        return log
     except OSError as error:
         raise ValueError(f"--logfile {path}: {error.strerror}")
 
 
 def _enter_directory(parent: Any) -> None:
     """
-    twistd's ``--rundir`` now instead of later, so that relative paths are tried where they will be used. Under
-    ``--chroot`` that place cannot be known.
+    twistd's ``--rundir`` now instead of later, so that relative paths are tried where they will be used.
     """
-    if parent is None or "rundir" not in parent or parent.get("chroot"):
+    if parent is None or "rundir" not in parent:
         return
+    if parent.get("chroot"):
+        # Directories and modules are opened before it, and others after it.
+        raise ValueError("--chroot cannot be had: give the server a root with systemd's RootDirectory=, or a container")
     directory = os.path.abspath(parent["rundir"])
     try:
         os.chdir(directory)

@@ -13,16 +13,16 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
-from twisted.python.util import runAsEffectiveUser
 
 from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.description import without_passwords
 from lmtp_twisted.backends.maildir.directories import MOST_OPEN
+from lmtp_twisted.daemon import privileges
 from lmtp_twisted.daemon.destinations import DEFAULT_BACKEND, Destinations
 from lmtp_twisted.daemon.generation import Entrance, Generation
 from lmtp_twisted.daemon.inbox.answers import InboxAnswers
@@ -41,8 +41,6 @@ from lmtp_twisted.factory import LMTPFactory
 from lmtp_twisted.headcount import HeadCount
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
-
-T = TypeVar("T")
 
 _log = Logger(namespace="lmtp_twisted")
 
@@ -95,7 +93,7 @@ def make_generation(
     said, reactor, log = options.said, surroundings.reactor, surroundings.log
     settings = settings_of(said)
     _allow_open_files(settings, servers)
-    as_later = partial(_as_later, options.parent)
+    as_later = partial(privileges.as_later, options.parent)
     directory = None
     with faults.caught():
         directory = as_later(lambda: _spool_directory(said))
@@ -243,18 +241,6 @@ def _allow_open_files(settings: Settings, servers: Sequence[Server]) -> None:
             limit=soft,
             sessions=settings.max_sessions,
         )
-
-
-def _as_later(parent: Any, look: Callable[[], T]) -> T:
-    """
-    Look at the disk as the user that twistd's ``--uid`` and ``--gid`` will make us: what it makes is then theirs, and
-    what they may not do is found now.
-    """
-    uid, gid = (None, None) if parent is None else (parent.get("uid"), parent.get("gid"))
-    if os.geteuid() != 0 or (uid is None and gid is None):
-        return look()
-    result: T = runAsEffectiveUser(0 if uid is None else uid, os.getegid() if gid is None else gid, look)
-    return result
 
 
 def _spool_directory(said: Said) -> str:

@@ -31,18 +31,19 @@ PLACES = (
     "/etc/lmtp/",
     "/etc/nginx/",
     "/etc/postfix/",
+    "/etc/systemd/system/",
 )
 #: Languages of the configuration of mail servers: see test_docs_postfix.py and test_docs_exim.py.
 CONFIGURATION = frozenset({"ini"})
 #: Languages of blocks that are read by tests of their own: this, test_docs_systemd.py, test_docs_haproxy.py and
-#: test_docs_smtp_server.py, test_docs_recipients.py, test_docs_status_page.py.
-READ = CONFIGURATION | {"systemd", "cfg", "javascript", "sql", "nginx"}
+#: test_docs_smtp_server.py, test_docs_recipients.py, test_docs_production.py, test_docs_status_page.py.
+READ = CONFIGURATION | {"systemd", "cfg", "javascript", "sql", "yaml", "nginx"}
 # A caption that is the name of a file.
 _FILE = re.compile(r"[./]")
 #: Captions of dialogues that are not with the server of docs_exchange.py, and of servers that speak them.
 SPEAKERS = frozenset({"Both", "Both, with TLS", "smtp-server", "aiosmtpd", "lmtp-twisted"})
 #: Programs that are not everywhere, and what they belong to.
-PEERS = {"swaks": "swaks", "postconf": "postfix"}
+PEERS = {"swaks": "swaks", "postconf": "postfix", "jq": "jq", "logrotate": "logrotate"}
 
 _REACTOR = re.compile(r"\breactor\.run\(|\breact\(|reactor\.install\(")
 
