@@ -70,6 +70,7 @@ class LMTPFactory(ServerFactory):
     :param spool: where large messages lie while they are received; by default the system's temporary directory.
     :param shared_count: counts the sessions of several factories, which share its limits; those of the settings are for
         the sessions of this one.
+    :param own_count: counts these, where several processes share the limits of the settings.
     :raises TypeError: where none or more than one of the three is given.
     :raises ValueError: where the settings require AUTH, and there is no portal or it is disabled.
 
@@ -96,6 +97,7 @@ class LMTPFactory(ServerFactory):
         reactor: Any = None,
         spool: Spool | None = None,
         shared_count: HeadCount | None = None,
+        own_count: HeadCount | None = None,
     ) -> None:
         if reactor is None:
             from twisted.internet import reactor
@@ -113,7 +115,7 @@ class LMTPFactory(ServerFactory):
         self.spool = spool or Spool(reactor, default_pool(reactor))
         self.outbox = Outbox(reactor)
         self.sessions: set[Connection] = set()
-        own_count = HeadCount(self.settings.max_sessions, self.settings.max_sessions_per_peer)
+        own_count = own_count or HeadCount(self.settings.max_sessions, self.settings.max_sessions_per_peer)
         self.counts: tuple[HeadCount, ...] = (own_count,) if shared_count is None else (own_count, shared_count)
         self._emptied: list[Deferred[None]] = []
         self.is_draining = False

@@ -13,6 +13,7 @@ from functools import partial
 from threading import Thread
 from typing import Any, NoReturn
 
+import attrs
 from twisted.python.threadpool import ThreadPool
 
 from lmtp_twisted.daemon.lines import one_line
@@ -25,20 +26,39 @@ from lmtp_twisted.daemon.renewal import renew
 from lmtp_twisted.daemon.said import Faults, plain_line
 from lmtp_twisted.daemon.servers import servers_of
 from lmtp_twisted.daemon.service import LMTPService
+from lmtp_twisted.daemon.workers.crew import Crew
+from lmtp_twisted.daemon.workers.orders import orders_of
+from lmtp_twisted.daemon.workers.ports import GivenPorts, HeldPorts
 from lmtp_twisted.daemon.writer import LineWriter
+from lmtp_twisted.headcount import Tally
 from lmtp_twisted.threads import THREADS
 
 _STDOUT = 1
 
 
-def assemble(options: Options, ports: Any = None) -> LMTPService:
+@attrs.frozen
+class Workplace:
+    """
+    What a server has that is one of several workers.
+
+    :ivar ports: those of its parent.
+    :ivar tally: counts the sessions of all.
+    :ivar size: how many workers there are.
+    """
+
+    ports: GivenPorts
+    tally: Tally
+    size: int
+
+
+def assemble(options: Options, workplace: Workplace | None = None) -> LMTPService:
     """
     :param options: the parsed command line.
-    :param ports: where its ports come from, as :class:`~lmtp_twisted.daemon.ports.Ports`, which are used by default.
+    :param workplace: of a worker.
     :returns: the server, not started.
     :raises SystemExit: where it could not start as it was told, with a line for each fault that was found.
     """
-    service, _ = _assembled(options, ports, is_trial=False)
+    service, _ = _assembled(options, workplace, is_trial=False)
     return service
 
 
@@ -59,14 +79,14 @@ def check(options: Options) -> NoReturn:
     raise SystemExit(0)
 
 
-def _assembled(options: Options, ports: Any, *, is_trial: bool) -> tuple[LMTPService, list[str]]:
+def _assembled(options: Options, workplace: Workplace | None, *, is_trial: bool) -> tuple[LMTPService, list[str]]:
     # Not earlier: twistd's --reactor has been heeded by now.
     from twisted.internet import reactor
 
     faults = Faults()
     try:
         with faults.caught():
-            return _assemble(options, reactor, ports or Ports(reactor), faults, is_trial)
+            return _assemble(options, reactor, workplace, faults, is_trial)
         faults.end()
     except Faults:
         raise SystemExit("\n".join(faults.lines))
@@ -74,9 +94,17 @@ def _assembled(options: Options, ports: Any, *, is_trial: bool) -> tuple[LMTPSer
 
 
 def _assemble(
-    options: Options, reactor: Any, ports: Any, faults: Faults, is_trial: bool
+    options: Options, reactor: Any, workplace: Workplace | None, faults: Faults, is_trial: bool
 ) -> tuple[LMTPService, list[str]]:
     settings_of(options.said)
+    size = 1
+    if workplace is None and options.said["workers"] > 1:
+        size = options.said["workers"]
+        with faults.caught():
+            _see_whether_workers_can_start(options, reactor)
+    ports: Any = Ports(reactor) if size == 1 else HeldPorts(reactor)
+    if workplace is not None:
+        ports = workplace.ports
     log = _open_log(options, is_trial)
     _enter_directory(options.parent)
     servers = servers_of(options.said, options.listeners, faults)
@@ -85,7 +113,12 @@ def _assemble(
     pool = ThreadPool(minthreads=0, maxthreads=THREADS, name="lmtp")
     # The service waits for them as long as it says; what hangs then must not keep the process.
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes threads all the same
-    surroundings = Surroundings(reactor, pool, log, is_trial)
+    surroundings = Surroundings(reactor, pool, log, is_trial=is_trial or size > 1)
+    if workplace is not None:
+        surroundings = attrs.evolve(surroundings, tally=workplace.tally, share=workplace.size)
+    crew = None
+    if size > 1 and not is_trial:
+        crew = Crew(reactor, size, lambda number: orders_of(reactor, service.generation, ports, number, size))
     service = LMTPService(
         reactor=reactor,
         generation=make_generation(options, servers, surroundings, faults),
@@ -93,8 +126,16 @@ def _assemble(
         ports=ports,
         pool=pool,
         log=log,
+        crew=crew,
     )
     return service, notes
+
+
+def _see_whether_workers_can_start(options: Options, reactor: Any) -> None:
+    if options.parent is not None and options.parent.get("chroot"):
+        raise options.said.fault("workers", ": under --chroot there is no Python to start them with")
+    if not hasattr(sys.modules[type(reactor).__module__], "install"):
+        raise options.said.fault("workers", f": they could not use this reactor ({type(reactor).__module__})")
 
 
 def _open_log(options: Options, is_trial: bool) -> Log:

@@ -33,7 +33,7 @@ from lmtp_twisted.daemon.said import Fault, Faults, Said
 from lmtp_twisted.daemon.servers import AsLater, Certificates, Server, portal_for
 from lmtp_twisted.extensions.proxy import MOST_WAITING
 from lmtp_twisted.factory import LMTPFactory
-from lmtp_twisted.headcount import HeadCount
+from lmtp_twisted.headcount import HeadCount, Tally
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
 
@@ -45,6 +45,8 @@ _log = Logger(namespace="lmtp_twisted")
 _OPEN_A_SESSION = 2
 # Files that are open besides: the reactor's, the log, and two directories of each mailbox that is kept open.
 _OPEN_BESIDES = 100 + 2 * MOST_OPEN
+# Octets of all messages in memory, of all processes together.
+_BUDGET = 256 * 1024 * 1024
 # Where large messages lie: /tmp is memory on many systems, and they are there to save memory.
 _ON_DISK = "/var/tmp"  # noqa: S108  # only files without a name are made there
 
@@ -57,13 +59,17 @@ class Surroundings:
     :ivar reactor: the reactor.
     :ivar pool: the threads.
     :ivar log: the log.
-    :ivar is_trial: whether the server is made to see whether it can be, and never started.
+    :ivar is_trial: whether what is made is never used: it is to be seen whether it can be.
+    :ivar tally: counts sessions, with those of other processes if it is shared.
+    :ivar share: how many processes share the memory for messages.
     """
 
     reactor: Any
     pool: ThreadPool
     log: Log
     is_trial: bool = False
+    tally: Tally | None = None
+    share: int = 1
 
 
 def make_generation(
@@ -83,7 +89,9 @@ def make_generation(
     """
     said, reactor, log = options.said, surroundings.reactor, surroundings.log
     settings = settings_of(said)
-    _allow_open_files(settings, servers)
+    if options.given is None:
+        # A worker has what its parent was allowed.
+        _allow_open_files(settings, servers)
     as_later = partial(_as_later, options.parent)
     directory = None
     with faults.caught():
@@ -100,20 +108,28 @@ def make_generation(
     try:
         named = {} if options.configuration is None else options.configuration.backends
         destinations = as_later(lambda: Destinations(context, named, faults))
-        certificates = Certificates()
+        certificates = Certificates(None if options.given is None else options.given.pems)
         # Its memory is for the messages of all.
         spool = before.spool if before is not None and before.spool.directory == directory else None
         shared: dict[str, Any] = {
             "observers": [Journal(log)] if log.has("info") else [],
             "reactor": reactor,
-            "spool": spool or Spool(reactor, surroundings.pool, directory),
-            "shared_count": HeadCount(settings.max_sessions, settings.max_sessions_per_peer),
+            "spool": spool or Spool(reactor, surroundings.pool, directory, budget=_BUDGET // surroundings.share),
         }
+        # While workers change to other rules, those of the old ones do not count against the new.
+        number = 0 if options.given is None else options.given.generation
+
+        def count_of(name: str, settings: Settings) -> HeadCount:
+            return HeadCount(
+                settings.max_sessions, settings.max_sessions_per_peer, surroundings.tally, f"{number} {name}"
+            )
+
+        shared["shared_count"] = count_of("all", settings)
         entrances: list[Entrance] = []
         factories: dict[str, LMTPFactory] = {}
         for server in servers:
             with faults.caught(server.listener):
-                _serve(server, destinations, certificates, as_later, shared, faults, factories, entrances)
+                _serve(server, destinations, certificates, as_later, shared, count_of, faults, factories, entrances)
         faults.end()
     except BaseException:
         context.shut_down()
@@ -140,6 +156,7 @@ def _serve(
     certificates: Certificates,
     as_later: AsLater,
     shared: Mapping[str, Any],
+    count_of: Callable[[str, Settings], HeadCount],
     faults: Faults,
     factories: dict[str, LMTPFactory],
     entrances: list[Entrance],
@@ -155,7 +172,8 @@ def _serve(
         portal = portal_for(said, settings, backend, as_later)
     if faults.lines:
         return
-    factory = LMTPFactory(backend=backend, settings=settings, tls=tls, portal=portal, **shared)
+    own_count = count_of(f"of {server.listener}", settings)
+    factory = LMTPFactory(backend=backend, settings=settings, tls=tls, portal=portal, own_count=own_count, **shared)
     factories[server.listener] = factory
     for wanted in server.wanted:
         _, description, is_tls = wanted

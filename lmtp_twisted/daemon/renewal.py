@@ -27,6 +27,8 @@ def renew(surroundings: Surroundings, before: Generation) -> Generation:
         servers = servers_of(options.said, options.listeners, faults)
         generation = make_generation(options, servers, surroundings, faults, before)
         changed = changes(before.options, options)
+        if "workers" in changed:
+            _log.warn("the number of workers stays as it is until the server starts anew")
         generation.facts = [
             *generation.facts[1:],
             f"reloaded, certificates read: {len(generation.certificates)}, "

@@ -48,6 +48,7 @@ class LMTPService(Service):
     :param ports: where its ports come from, as :class:`~lmtp_twisted.daemon.ports.Ports`.
     :param pool: the threads; not started yet.
     :param log: the log.
+    :param crew: the workers that take the mail in our place, a :class:`~lmtp_twisted.daemon.workers.crew.Crew`.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class LMTPService(Service):
         ports: Any,
         pool: ThreadPool,
         log: Log,
+        crew: Any = None,
     ) -> None:
         self._reactor = reactor
         self._ports = ports
         self._pool = pool
         self._log = log
+        self._crew = crew
         self._renew = renew
         #: The one that new sessions belong to.
         self.generation = generation
@@ -76,6 +79,7 @@ class LMTPService(Service):
         self._handlers: dict[signal.Signals, Any] = {}
         self._is_reloading = False
         self._reload_is_wanted = False
+        self.answers: dict[str, Callable[[Any], Any]] = {}
 
     @property
     def facts(self) -> Sequence[str]:
@@ -111,8 +115,7 @@ class LMTPService(Service):
         :raises twisted.internet.error.CannotListenError: where a port was taken since it was tried.
         """
         super().privilegedStartService()
-        for fact in self.facts:
-            _log.info("{fact}", fact=fact)
+        self._say_facts()
         self.generation.begin()
         for entrance in self.generation.entrances:
             failures: list[Failure] = []
@@ -133,7 +136,9 @@ class LMTPService(Service):
             return port
 
         waiting = self._ports.listen(entrance.description, self._doors[key])
-        self._listening[key] = waiting.addCallback(_say_where).addCallbacks(listens, opened.errback)
+        if self._ports.are_ours:
+            waiting.addCallback(_say_where)
+        self._listening[key] = waiting.addCallbacks(listens, opened.errback)
         return opened
 
     def _too_late(self, _: object, failures: Sequence[Failure]) -> None:
@@ -157,7 +162,9 @@ class LMTPService(Service):
         # What logrotate and its like send: the first is the custom of daemons, the second twistd's. By default they end
         # the process, whatever it has under way.
         self._on(signal.SIGHUP, self.reload)
-        self._on(signal.SIGUSR1, self._log.reopen)
+        self._on(signal.SIGUSR1, self.reopen)
+        if self._crew is not None:
+            self._reactor.callWhenRunning(self._crew.start)
 
     def _on(self, number: signal.Signals, call: Callable[[], None]) -> None:
         # A signal comes between any two steps of the program, also while a lock is held: do it from the reactor.
@@ -172,6 +179,17 @@ class LMTPService(Service):
 
         return deferToThreadPool(self._reactor, self._pool, look) if certificates else None
 
+    def _say_facts(self) -> None:
+        # Workers leave it to their parent.
+        for fact in self.facts if self._ports.are_ours else ():
+            _log.info("{fact}", fact=fact)
+
+    def reopen(self) -> None:
+        """Open the log anew."""
+        self._log.reopen()
+        if self._crew is not None:
+            self._crew.reopen()
+
     # Other rules
 
     def reload(self) -> None:
@@ -180,7 +198,7 @@ class LMTPService(Service):
         alone. Where anything is wrong, all stays as it is, and the log says why. Where this is under way already, it is
         done once more after it.
         """
-        self._log.reopen()
+        self.reopen()
         self._reload_is_wanted = True
         if not self._is_reloading:
             self._is_reloading = True
@@ -220,8 +238,9 @@ class LMTPService(Service):
         gone: Deferred[None] = Deferred()
         self._before[before] = gone
         Deferred.fromCoroutine(self._retire(before, gone))
-        for fact in new.facts:
-            _log.info("{fact}", fact=fact)
+        self._say_facts()
+        if self._crew is not None:
+            self._crew.reload()
         for key in self._listening.keys() - wanted.keys():
             _log.info("listening no more on {place}", place=key)
             await self._close(key)
@@ -279,6 +298,10 @@ class LMTPService(Service):
             generation.refuse()
         for key in list(self._listening):
             await self._close(key)
+        if self._crew is not None:
+            # Each is as patient as we are, with its sessions, its backends and its threads.
+            least = max(self._drain_timeout, LEAST_PATIENCE)
+            await self._crew.stop(self._drain_timeout + _FAREWELL + 2 * least + LEAST_PATIENCE)
         for generation in self._generations:
             await generation.ended()
         for timer in timers:
