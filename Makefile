@@ -5,7 +5,7 @@ VENV   ?= .venv
 PORT   ?= 2524
 BIN    := $(VENV)/bin
 
-.PHONY: run test fuzz kill lint types docs check peers conformance bench-environment bench memory syncs news clean
+.PHONY: run test fuzz kill lint types docs check peers conformance bench-environment bench memory syncs news release-check clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make check   lint, types and documentation"
 	@echo "make peers   the real peers that some tests and the benchmark need (Debian, as root)"
 	@echo "make conformance   what the kit says of other servers, written into docs/conformance-peers.rst"
+	@echo "make release-check   whether a release of what is committed would do; leaves it in dist/"
 	@echo "make bench   the benchmark; make memory, make syncs: parts of it"
 
 # The marker is younger than the files it was made from, or it is made again.
@@ -93,6 +94,9 @@ syncs: bench-environment
 
 news: $(VENV)/.dev
 	$(BIN)/towncrier build
+
+release-check: $(VENV)/.dev
+	$(BIN)/python tools/release-check
 
 clean:
 	rm -rf $(VENV) .venv-bench docs/_build build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -317,6 +317,11 @@ class LMTPFactory(ServerFactory):
             except Exception:
                 _log.failure("{event} of {observer!r} failed", event=event, observer=observer)
 
+    @property
+    def is_taking(self) -> bool:
+        """Whether new sessions are taken."""
+        return not self.is_draining
+
     def drain(self) -> Deferred[None]:
         """
         Bring all sessions to an end: new ones and idle ones are answered 421, deliveries under way finish and all

@@ -20,12 +20,14 @@ from lmtp_twisted.daemon.lines import one_line
 from lmtp_twisted.daemon.listening import may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
 from lmtp_twisted.daemon.making import Surroundings, make_generation, settings_of
+from lmtp_twisted.daemon.members import Alone, Answers
 from lmtp_twisted.daemon.options import Options
 from lmtp_twisted.daemon.ports import Ports
 from lmtp_twisted.daemon.renewal import renew
 from lmtp_twisted.daemon.said import Faults, plain_line
 from lmtp_twisted.daemon.servers import servers_of
 from lmtp_twisted.daemon.service import LMTPService
+from lmtp_twisted.daemon.web.site import make_site
 from lmtp_twisted.daemon.workers.crew import Crew
 from lmtp_twisted.daemon.workers.orders import orders_of
 from lmtp_twisted.daemon.workers.ports import GivenPorts, HeldPorts
@@ -108,17 +110,22 @@ def _assemble(
     log = _open_log(options, is_trial)
     _enter_directory(options.parent)
     servers = servers_of(options.said, options.listeners, faults)
-    notes = ports.try_to_listen([wanted for server in servers for wanted in server.wanted], faults, is_trial=is_trial)
+    wanted = [wanted for server in servers for wanted in server.wanted]
+    notes = ports.try_to_listen(wanted, faults, is_trial=is_trial)
     # Its threads start with the service: none survives the fork of a daemon.
     pool = ThreadPool(minthreads=0, maxthreads=THREADS, name="lmtp")
     # The service waits for them as long as it says; what hangs then must not keep the process.
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes threads all the same
+    answers: Answers = {"taking": lambda _: any(factory.is_taking for factory in service.factories)}
     surroundings = Surroundings(reactor, pool, log, is_trial=is_trial or size > 1)
+    crew = None
     if workplace is not None:
         surroundings = attrs.evolve(surroundings, tally=workplace.tally, share=workplace.size)
-    crew = None
-    if size > 1 and not is_trial:
+    elif size > 1 and not is_trial:
         crew = Crew(reactor, size, lambda number: orders_of(reactor, service.generation, ports, number, size))
+        surroundings = attrs.evolve(surroundings, site=make_site(reactor, crew))
+    else:
+        surroundings = attrs.evolve(surroundings, site=make_site(reactor, Alone(answers)))
     service = LMTPService(
         reactor=reactor,
         generation=make_generation(options, servers, surroundings, faults),
@@ -126,6 +133,7 @@ def _assemble(
         ports=ports,
         pool=pool,
         log=log,
+        answers=answers,
         crew=crew,
     )
     return service, notes

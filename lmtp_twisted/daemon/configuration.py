@@ -49,6 +49,7 @@ _GO_WITH = {
 _WITH_PATHS: Mapping[str | int, Callable[[str, str], str]] = {
     "auth": checker_below,
     "directory": directory_below,
+    "http": endpoint_below,
     "listen": endpoint_below,
     "listen-tls": endpoint_below,
 }

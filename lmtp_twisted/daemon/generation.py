@@ -29,10 +29,12 @@ class Entrance:
 
     :ivar wanted: the place, as it was said.
     :ivar front: gets the connections.
+    :ivar is_web: whether something is shown by HTTP there. It stays open while sessions end.
     """
 
     wanted: Wanted
     front: Any
+    is_web: bool = False
 
     @property
     def description(self) -> ListenDescription:
@@ -66,6 +68,11 @@ class Generation:
     certificates: Sequence[ReloadedCertificate] = ()
     facts: Sequence[str] = ()
     options: Any = None
+
+    @property
+    def places(self) -> dict[str, Entrance]:
+        """All of them, by their places' keys."""
+        return {entrance.description.key: entrance for entrance in self.entrances}
 
     @property
     def sessions(self) -> list[Any]:

@@ -115,6 +115,23 @@ def read_description(text: str) -> ListenDescription:
     return ListenDescription(text, kind, values if names else {})
 
 
+def read_http_description(text: str) -> ListenDescription:
+    """
+    :param text: as for :func:`read_description`, or the number of a port. TCP without an interface is on loopback: what
+        is shown there is for those who look after the server.
+    :raises ValueError: as :func:`read_description`, and where ``haproxy:`` stands.
+    """
+    if text.isascii() and text.isdigit():
+        text = f"tcp:{text}"
+    description = read_description(text)
+    if description.is_proxied:
+        raise ValueError("haproxy: is for LMTP")
+    loopback = {"tcp": "127.0.0.1", "tcp6": r"\:\:1"}.get(description.kind)
+    if loopback is None or description.values.get("interface"):
+        return description
+    return read_description(f"{text}:interface={loopback}")
+
+
 def _fields(text: str) -> list[str]:
     """What stands between colons, its escapes kept."""
     fields = [""]

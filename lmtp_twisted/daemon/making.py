@@ -59,6 +59,7 @@ class Surroundings:
     :ivar reactor: the reactor.
     :ivar pool: the threads.
     :ivar log: the log.
+    :ivar site: what is shown by HTTP; ``None`` where that is for another process.
     :ivar is_trial: whether what is made is never used: it is to be seen whether it can be.
     :ivar tally: counts sessions, with those of other processes if it is shared.
     :ivar share: how many processes share the memory for messages.
@@ -67,6 +68,7 @@ class Surroundings:
     reactor: Any
     pool: ThreadPool
     log: Log
+    site: Any = None
     is_trial: bool = False
     tally: Tally | None = None
     share: int = 1
@@ -128,6 +130,10 @@ def make_generation(
         entrances: list[Entrance] = []
         factories: dict[str, LMTPFactory] = {}
         for server in servers:
+            if server.is_web:
+                if surroundings.site is not None:
+                    entrances += [Entrance(wanted, surroundings.site, True) for wanted in server.wanted]
+                continue
             with faults.caught(server.listener):
                 _serve(server, destinations, certificates, as_later, shared, count_of, faults, factories, entrances)
         faults.end()

@@ -99,6 +99,7 @@ class Options(UsageOptions, AuthOptionMixin):
         ["tls-key", None, None, "Its key in PEM, without a passphrase. [default: in the certificate's file]"],
         ["tls-client-ca", None, None, "In PEM, whose certificates TLS clients may have."],
         ["spool", None, None, "Directory for messages too large for memory. [default: $TMPDIR or /var/tmp]"],
+        ["http", None, None, "Health for balancers by HTTP there, on loopback if it is a port, as 8025 or tcp:8025."],
         ["workers", None, "1", "Processes that take mail: a number, or auto, as many as there are processors for us."],
         ["log-level", None, "info", "Least that is logged: debug, info, warn or error."],
         ["drain-timeout", None, "30", "Seconds that sessions get to finish when the server stops."],

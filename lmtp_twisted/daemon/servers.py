@@ -17,7 +17,7 @@ from lmtp_twisted.daemon.certificate import CertificateFiles, ClientCAError, Rel
 from lmtp_twisted.daemon.checkers import portal_of
 from lmtp_twisted.daemon.configuration import PLACES
 from lmtp_twisted.daemon.given import PemContents
-from lmtp_twisted.daemon.listening import ListenDescription, read_description
+from lmtp_twisted.daemon.listening import ListenDescription, read_description, read_http_description
 from lmtp_twisted.daemon.said import Fault, Faults, Place, Said
 from lmtp_twisted.settings import Settings
 
@@ -41,11 +41,13 @@ class Server:
     :ivar listener: the name of the listener whose rules they are; empty for those of the top.
     :ivar said: the rules.
     :ivar wanted: the places.
+    :ivar is_web: whether it is the one of ``--http``.
     """
 
     listener: str
     said: Said
     wanted: list[Wanted] = attrs.field(factory=list)
+    is_web: bool = False
 
 
 def servers_of(top: Said, listeners: Mapping[str, Said], faults: Faults) -> list[Server]:
@@ -76,8 +78,20 @@ def servers_of(top: Said, listeners: Mapping[str, Said], faults: Faults) -> list
     _refuse_users([wanted for server in servers for wanted in server.wanted], top, top, faults)
     for server in servers[1:]:
         _refuse_users(server.wanted, server.said, listeners[server.listener.partition(".")[2]], faults)
+    if top["http"] is not None:
+        servers.append(_web_server(top, faults))
     _number(servers)
     return [server for server in servers if server.wanted]
+
+
+def _web_server(top: Said, faults: Faults) -> Server:
+    place = top.place("http").saying(top["http"])
+    server = Server("", top, is_web=True)
+    try:
+        server.wanted.append((place, read_http_description(top["http"]), False))
+    except ValueError as error:
+        faults.add(Fault(place, f": {error}"))
+    return server
 
 
 def _number(servers: Sequence[Server]) -> None:

@@ -21,6 +21,7 @@ from twisted.python.threadpool import ThreadPool
 
 from lmtp_twisted.daemon.generation import Door, Entrance, Generation
 from lmtp_twisted.daemon.logs import Log
+from lmtp_twisted.daemon.members import Answers
 from lmtp_twisted.daemon.said import Fault, Faults
 from lmtp_twisted.factory import LMTPFactory
 
@@ -48,6 +49,7 @@ class LMTPService(Service):
     :param ports: where its ports come from, as :class:`~lmtp_twisted.daemon.ports.Ports`.
     :param pool: the threads; not started yet.
     :param log: the log.
+    :param answers: what can be asked of it.
     :param crew: the workers that take the mail in our place, a :class:`~lmtp_twisted.daemon.workers.crew.Crew`.
     """
 
@@ -60,12 +62,14 @@ class LMTPService(Service):
         ports: Any,
         pool: ThreadPool,
         log: Log,
+        answers: Answers | None = None,
         crew: Any = None,
     ) -> None:
         self._reactor = reactor
         self._ports = ports
         self._pool = pool
         self._log = log
+        self.answers = answers or {}
         self._crew = crew
         self._renew = renew
         #: The one that new sessions belong to.
@@ -79,7 +83,6 @@ class LMTPService(Service):
         self._handlers: dict[signal.Signals, Any] = {}
         self._is_reloading = False
         self._reload_is_wanted = False
-        self.answers: dict[str, Callable[[Any], Any]] = {}
 
     @property
     def facts(self) -> Sequence[str]:
@@ -135,9 +138,12 @@ class LMTPService(Service):
             opened.callback(None)
             return port
 
+        say_where = _shows if entrance.is_web else _listens
         waiting = self._ports.listen(entrance.description, self._doors[key])
+        if self._crew is not None and not entrance.is_web:
+            waiting.addCallback(self._ports.hold, entrance.description)
         if self._ports.are_ours:
-            waiting.addCallback(_say_where)
+            waiting.addCallback(say_where)
         self._listening[key] = waiting.addCallbacks(listens, opened.errback)
         return opened
 
@@ -223,7 +229,7 @@ class LMTPService(Service):
     async def _reload(self) -> None:
         before = self.generation
         new = self._renew(before)
-        wanted = {entrance.description.key: entrance for entrance in new.entrances}
+        wanted = new.places
         try:
             await self._open_all([entrance for key, entrance in wanted.items() if key not in self._listening])
         except Faults:
@@ -290,23 +296,27 @@ class LMTPService(Service):
         _log.info("stopping, sessions={count}", count=len(self.sessions))
         if self._looking is not None and self._looking.running:
             self._looking.stop()
+        # Before the ports are closed: who has connected already is told.
+        for generation in self._generations:
+            generation.refuse()
+        for entrance in self.generation.entrances:
+            if not entrance.is_web:
+                await self._close(entrance.description.key)
+        if self._crew is not None:
+            # Each is as patient as we are, with its sessions, its backends and its threads.
+            least = max(self._drain_timeout, LEAST_PATIENCE)
+            await self._crew.stop(self._drain_timeout + _FAREWELL + 2 * least + LEAST_PATIENCE)
         timers = [
             self._reactor.callLater(self._drain_timeout, self._hurry_sessions),
             self._reactor.callLater(self._drain_timeout + _FAREWELL, self._abort_sessions),
         ]
         for generation in self._generations:
-            generation.refuse()
-        for key in list(self._listening):
-            await self._close(key)
-        if self._crew is not None:
-            # Each is as patient as we are, with its sessions, its backends and its threads.
-            least = max(self._drain_timeout, LEAST_PATIENCE)
-            await self._crew.stop(self._drain_timeout + _FAREWELL + 2 * least + LEAST_PATIENCE)
-        for generation in self._generations:
             await generation.ended()
         for timer in timers:
             if timer.active():
                 timer.cancel()
+        for key in list(self._listening):
+            await self._close(key)
         backends = gatherResults([*self._before.values(), self.generation.context.shut_down()])
         await self._finish("shutting the backends down", backends)
         await self._finish("stopping the threads", self._stop_pool())
@@ -379,7 +389,7 @@ class LMTPService(Service):
         return stopped
 
 
-def _say_where(port: IListeningPort) -> IListeningPort:
+def _listens(port: IListeningPort) -> IListeningPort:
     address: Any = port.getHost()
     if isinstance(address, UNIXAddress):
         _log.info("listening on {path}", path=os.path.abspath(os.fsdecode(address.name or b"")))
@@ -389,6 +399,18 @@ def _say_where(port: IListeningPort) -> IListeningPort:
         # An endpoint of another package, whose description told us nothing.
         port.stopListening()
         raise ValueError("port 25 is SMTP's, and LMTP must not be spoken there (RFC 2033 section 5)")
-    host = getattr(address, "host", address)
-    _log.info("listening on {host}:{port}", host=f"[{host}]" if ":" in str(host) else host, port=number)
+    _log.info("listening on {place}", place=_host_and_port(address))
     return port
+
+
+def _shows(port: IListeningPort) -> IListeningPort:
+    address: Any = port.getHost()
+    is_unix = isinstance(address, UNIXAddress)
+    place = os.path.abspath(os.fsdecode(address.name or b"")) if is_unix else f"http://{_host_and_port(address)}/"
+    _log.info("status on {place}", place=place)
+    return port
+
+
+def _host_and_port(address: Any) -> str:
+    host = getattr(address, "host", address)
+    return f"{f'[{host}]' if ':' in str(host) else host}:{getattr(address, 'port', None)}"

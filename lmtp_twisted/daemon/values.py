@@ -227,6 +227,7 @@ OPTIONS: dict[str, Option] = {
     "tls-client-ca": Option(Kind.PATH, str),
     "tls-require-client": Option(Kind.FLAG, bool),
     "spool": Option(Kind.PATH, str, is_of_listener=False),
+    "http": Option(Kind.TEXT, str, is_of_listener=False),
     "workers": Option(Kind.WORKERS, _workers, is_of_listener=False),
     "log-level": Option(Kind.TEXT, _level, is_of_listener=False),
     "drain-timeout": Option(Kind.SECONDS, quantities.seconds, is_of_listener=False),

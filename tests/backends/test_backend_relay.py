@@ -32,7 +32,7 @@ def test_a_description_names_servers_and_options(tmp_path: Path) -> None:
     """As an operator writes it."""
     (tmp_path / "password").write_text("s3cret\nnot this\n")
     relay = build(
-        "lmtp:unix:/run/a,/run/b,connections=3,timeout=7,connect_timeout=2,retry=9,tls=no,newlines=reject,chunking=no,"
+        "lmtp:unix:/run/a,/run/b,connections=3,timeout=7,connect_timeout=2,retry=9,tls=no,bare_newlines=reject,chunking=no,"
         f"xforward=no,stream=no,case=keep,separator=-,user=judge,password_file={tmp_path}/password,plaintext=yes"
     )
     assert isinstance(relay, RelayBackend)

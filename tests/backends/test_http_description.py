@@ -36,7 +36,7 @@ async def test_all_options_take_effect(server: WebServer, pool: ThreadPool, tmp_
     secret.write_bytes(b"0123456789abcdef\n")
     server.answers = [response(body=b'{"results": [{}, {}]}')]
     url = f"http://ann:pass@127.0.0.1:{server.listen()}/a,b%2Cd=e"
-    backend, context = build(pool, f"http:{url},per=message,timeout=2.5,connections=3,secret={secret}")
+    backend, context = build(pool, f"http:{url},per=message,timeout=2.5,connections=3,secret_file={secret}")
     waiting = await Deferred.fromCoroutine(backend.deliver(received("a@x", "b@x")))
     assert [(await outcome).code for outcome in waiting] == [250, 250]
     (request,) = server.requests
@@ -62,10 +62,10 @@ async def test_all_options_take_effect(server: WebServer, pool: ThreadPool, tmp_
         ("http:https://u:secret@h/,connections=0", "http: 0 connections are too few"),
         ("http:https://u:secret@h/,connections=1.5", "http: connections is a number, not '1.5'"),
         ("http:https://u:secret@h/,timout=3", "http: there is no option 'timout'"),
-        ("http:https://u:secret@h/,secret=no/where", "No such file or directory: 'no/where'"),
+        ("http:https://u:secret@h/,secret_file=no/where", "No such file or directory: 'no/where'"),
         ("http:https://u:secret@h/,ca=no/where", "No such file or directory: 'no/where'"),
         ("http:https://u:secret@h/,ca=setup.cfg", "http: no certificate in setup.cfg"),
-        ("http:https://u:secret@h/,secret=empty", "http: a secret has at least 16 octets"),
+        ("http:https://u:secret@h/,secret_file=empty", "http: a secret has at least 16 octets"),
         ("http:https://u:secret@h/,ca=broken", "http: a certificate in broken cannot be read"),
     ],
 )

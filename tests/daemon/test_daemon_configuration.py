@@ -75,6 +75,7 @@ EXAMPLES = [
     (["--tls-client-ca", "/ca.pem"], 'tls-client-ca = "/ca.pem"'),
     (["--tls-require-client"], "tls-require-client = true"),
     (["--spool", "/var/spool"], 'spool = "/var/spool"'),
+    (["--http", "unix:/run/http.sock"], 'http = "unix:/run/http.sock"'),
     (["--log-level", "warn"], 'log-level = "warn"'),
 ]
 

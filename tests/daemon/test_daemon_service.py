@@ -239,7 +239,7 @@ class SlowEndpoint:
         return self.waiting
 
 
-@attrs.define
+@attrs.define(eq=False)
 class FakePort:
     """A port that counts how often it was closed."""
 

@@ -34,7 +34,7 @@ http_backend = BackendPlugin(
     {
         "per": "a request is for one recipient (default), or for a message: then the answer has a result for each",
         "timeout": "seconds that a request may take (default 30)",
-        "secret": "a file with a secret of at least 16 octets, which signs the requests",
+        "secret_file": "a file with a secret of at least 16 octets, which signs the requests",
         "ca": "a file of certificates in PEM that are trusted in the place of the system's",
         "connections": "how many requests may be under way (default 20)",
     },
@@ -89,7 +89,7 @@ relay_backend = BackendPlugin(
         "password_file": "a file whose first line is the password",
         "token_file": "a file whose first line is a bearer token",
         "plaintext": "yes: say a password where others may listen; no (default)",
-        "newlines": "bare CR and LF: normalise (default), reject or keep",
+        "bare_newlines": "bare CR and LF: normalise (default), reject or keep",
         "chunking": "BDAT where it is offered: yes (default) or no",
         "xforward": "tell servers that take it who the client is: yes (default) or no",
         "stream": "a message for one server goes out while it comes: yes (default) or no",

@@ -203,7 +203,7 @@ def from_description(
     *,
     per: str = "recipient",
     timeout: str = "30",
-    secret: str | None = None,
+    secret_file: str | None = None,
     ca: str | None = None,
     connections: str = "20",
 ) -> HTTPBackend:
@@ -216,7 +216,7 @@ def from_description(
         argument,
         per=choose("per", per, _PERS),
         timeout=_number("timeout", timeout, float),
-        secret=None if secret is None else Path(context.path(secret)).read_bytes().rstrip(b"\r\n"),
+        secret=None if secret_file is None else Path(context.path(secret_file)).read_bytes().rstrip(b"\r\n"),
         ca_file=None if ca is None else context.path(ca),
         connections=_number("connections", connections, int),
         reactor=context.reactor,

@@ -70,7 +70,7 @@ def _settings(hostname: str, options: dict[str, str]) -> ClientSettings:
         ),
         credentials=_credentials(options),
         allows_plaintext=_switch(options, "plaintext", "no"),
-        bare_newlines=choose("newlines", options.get("newlines", "normalise"), _NEWLINES),
+        bare_newlines=choose("bare_newlines", options.get("bare_newlines", "normalise"), _NEWLINES),
         uses_chunking=_switch(options, "chunking", "yes"),
         timeouts=Timeouts(**times),
         **numbers,

@@ -22,7 +22,7 @@ _PLAIN = frozenset({"tcp", "tcp6", "unix", "systemd"})
 
 class HeldPorts(Ports):
     """
-    The parent's: they are open, and nobody accepts connections here.
+    The parent's: those of them that it holds are for the workers, and nobody accepts connections here.
 
     :param reactor: the reactor.
     """
@@ -31,11 +31,12 @@ class HeldPorts(Ports):
         super().__init__(reactor)
         self._held: dict[str, Any] = {}
 
-    def listen(self, place: ListenDescription, factory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """See :meth:`Ports.listen`. The factory gets nothing."""
-        return super().listen(place, factory).addCallback(self._hold, place)
-
-    def _hold(self, port: Any, place: ListenDescription) -> IListeningPort:
+    def hold(self, port: Any, place: ListenDescription) -> IListeningPort:
+        """
+        :param port: one of :meth:`listen`'s, whose factory gets nothing any more.
+        :param place: where it listens.
+        :raises ValueError: where it cannot be shared.
+        """
         try:
             port.stopReading()
             port.fileno()
@@ -50,11 +51,14 @@ class HeldPorts(Ports):
 
     def close(self, port: Any) -> Deferred[None]:
         """See :meth:`Ports.close`."""
+        closed = super().close(port)
         self._held = {key: held for key, held in self._held.items() if held is not port}
-        return super().close(port)
+        return closed
 
     def see_to_waiting(self, port: Any) -> None:
-        """Let in by the workers, which close it later."""
+        """See :meth:`Ports.see_to_waiting`. Where workers close it later, this is for them."""
+        if port not in self._held.values():
+            super().see_to_waiting(port)
 
     def lend(self, keys: Collection[str]) -> list[LentPort]:
         """
