@@ -22,6 +22,7 @@ PEERS = {
     "btrfs": ("mkfs.btrfs", "btrfs"),
     "ext4": ("mkfs.ext4",),
     "strace": ("strace",),
+    "systemd": ("systemd-socket-activate", "systemd-analyze"),
     "postgresql": ("initdb", "pg_ctl", "postgres", "psql"),
 }
 

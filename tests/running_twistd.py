@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,21 @@ from typing import Any
 
 #: Seconds after which something that should have happened is taken not to happen.
 PATIENCE = 30.0
+
+# Begins a program as systemd does: sockets from descriptor 3 on, and variables that say so.
+_PASSING = """\
+import fcntl, os, sys
+names, numbers, command = sys.argv[1], sys.argv[2].split(","), sys.argv[3:]
+high = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 100) for number in numbers]
+for place, number in enumerate(high, 3):
+    os.dup2(number, place)
+    os.close(number)
+for number in numbers:
+    if int(number) >= 3 + len(high):
+        os.close(int(number))
+os.environ.update(LISTEN_FDS=str(len(high)), LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES=names)
+os.execvp(command[0], command)
+"""
 
 # The script of the same name, wherever it was installed.
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
@@ -76,6 +92,7 @@ class Twistd(Running):
     :param arguments: for ``lmtp``.
     :param options: for ``twistd`` itself.
     :param prefix: the words of a command that runs it.
+    :param sockets: by their names: given to it as systemd gives them.
     """
 
     def __init__(
@@ -85,9 +102,20 @@ class Twistd(Running):
         options: Sequence[str] = (),
         environment: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
+        sockets: dict[str, socket.socket] | None = None,
     ) -> None:
+        numbers = [given.fileno() for given in (sockets or {}).values()]
+        if sockets:
+            passed = ",".join(map(str, numbers))
+            prefix = [sys.executable, "-c", _PASSING, ":".join(sockets), passed, *prefix]
         command = [*prefix, *TWISTD, "-n", "--pidfile=", *options, "lmtp", *arguments]
-        super().__init__(command, directory, env={**os.environ, **(environment or {})}, stderr=subprocess.PIPE)
+        super().__init__(
+            command,
+            directory,
+            env={**os.environ, **(environment or {})},
+            stderr=subprocess.PIPE,
+            pass_fds=numbers,
+        )
 
     @property
     def port(self) -> int:
@@ -97,6 +125,12 @@ class Twistd(Running):
     def terminate(self) -> None:
         """Send SIGTERM."""
         self.process.terminate()
+
+    def reload(self, expected: str) -> None:
+        """Send SIGHUP, and wait for a line that comes after it."""
+        self.output = ""
+        self.process.send_signal(signal.SIGHUP)
+        self.until(expected)
 
     def ended(self) -> int:
         """Wait for its end; :attr:`output` then has all of its log. Returns the exit status."""
@@ -113,9 +147,10 @@ def twistd(
     options: Sequence[str] = (),
     environment: dict[str, str] | None = None,
     prefix: Sequence[str] = (),
+    sockets: dict[str, socket.socket] | None = None,
 ) -> Iterator[Twistd]:
     """A running ``twistd -n lmtp``, which does not outlive the block."""
-    running = Twistd(directory, arguments, options, environment, prefix)
+    running = Twistd(directory, arguments, options, environment, prefix, sockets)
     try:
         yield running
     finally:

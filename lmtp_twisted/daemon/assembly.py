@@ -21,6 +21,7 @@ from lmtp_twisted.daemon.listening import may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
 from lmtp_twisted.daemon.making import Surroundings, make_generation, settings_of
 from lmtp_twisted.daemon.members import Alone, Answers
+from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.options import Options
 from lmtp_twisted.daemon.ports import Ports
 from lmtp_twisted.daemon.renewal import renew
@@ -133,6 +134,7 @@ def _assemble(
         ports=ports,
         pool=pool,
         log=log,
+        notifier=Notifier(reactor),
         answers=answers,
         crew=crew,
     )

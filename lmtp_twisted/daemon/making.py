@@ -24,7 +24,7 @@ from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.description import without_passwords
 from lmtp_twisted.backends.maildir.directories import MOST_OPEN
 from lmtp_twisted.daemon.destinations import DEFAULT_BACKEND, Destinations
-from lmtp_twisted.daemon.generation import Entrance, Generation
+from lmtp_twisted.daemon.generation import Entrance, Generation, tally_name
 from lmtp_twisted.daemon.journal import Journal
 from lmtp_twisted.daemon.listening import front_of
 from lmtp_twisted.daemon.logs import Log
@@ -118,15 +118,13 @@ def make_generation(
             "reactor": reactor,
             "spool": spool or Spool(reactor, surroundings.pool, directory, budget=_BUDGET // surroundings.share),
         }
-        # While workers change to other rules, those of the old ones do not count against the new.
         number = 0 if options.given is None else options.given.generation
 
-        def count_of(name: str, settings: Settings) -> HeadCount:
-            return HeadCount(
-                settings.max_sessions, settings.max_sessions_per_peer, surroundings.tally, f"{number} {name}"
-            )
+        def count_of(settings: Settings, listener: str | None = None) -> HeadCount:
+            name = tally_name(number, listener)
+            return HeadCount(settings.max_sessions, settings.max_sessions_per_peer, surroundings.tally, name)
 
-        shared["shared_count"] = count_of("all", settings)
+        shared["shared_count"] = count_of(settings)
         entrances: list[Entrance] = []
         factories: dict[str, LMTPFactory] = {}
         for server in servers:
@@ -162,7 +160,7 @@ def _serve(
     certificates: Certificates,
     as_later: AsLater,
     shared: Mapping[str, Any],
-    count_of: Callable[[str, Settings], HeadCount],
+    count_of: Callable[..., HeadCount],
     faults: Faults,
     factories: dict[str, LMTPFactory],
     entrances: list[Entrance],
@@ -178,7 +176,7 @@ def _serve(
         portal = portal_for(said, settings, backend, as_later)
     if faults.lines:
         return
-    own_count = count_of(f"of {server.listener}", settings)
+    own_count = count_of(settings, server.listener)
     factory = LMTPFactory(backend=backend, settings=settings, tls=tls, portal=portal, own_count=own_count, **shared)
     factories[server.listener] = factory
     for wanted in server.wanted:

@@ -26,8 +26,7 @@ from lmtp_twisted.daemon.servers import Wanted
 
 # What systemd asks for by itself. A smaller one would make that of whoever opened the socket smaller, too.
 _BACKLOG = 4096
-# What Twisted takes for a Unix socket without a file: there is no mode to change, and nothing to remove. The socket
-# itself knows better.
+# Before a name of a Unix socket: Twisted takes it for one without a file, so it changes no mode and removes nothing.
 _NAMELESS = b"\0"
 
 
@@ -61,7 +60,9 @@ class Ports:
             for place, description, _ in wanted:
                 where = description.values.get("port", description.values.get("address"))
                 try:
-                    make_endpoint(self._reactor, description)
+                    endpoint = make_endpoint(self._reactor, description)
+                    if isinstance(endpoint, AdoptedStreamServerEndpoint):
+                        family_of(endpoint.fileno)
                     try_to_listen(description, tried, leaves_no_trace=is_trial)
                     tried_places.append(where)
                 except OSError as error:
@@ -123,7 +124,7 @@ def _remove_name(port: Any) -> None:
     """From now on nobody finds it."""
     with suppress(OSError):
         os.unlink(port.getHost().name)
-    port._bindPath = _NAMELESS
+    port._bindPath = _NAMELESS + port._bindPath
 
 
 def let_in(port: tcp.Port) -> None:
@@ -141,27 +142,41 @@ def let_in(port: tcp.Port) -> None:
         port.doRead()
 
 
+def family_of(descriptor: int) -> int:
+    """
+    The address family of a socket that somebody else has opened.
+
+    :raises ValueError: where it is no socket that listens.
+    """
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as given:
+            if given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                return given.family
+    except OSError:
+        pass
+    raise ValueError("it is no socket that listens for streams")
+
+
 def adopt(reactor: Any, descriptor: int, factory: IProtocolFactory) -> IListeningPort:
     """
     Accept connections on a socket that somebody else has opened and keeps: nothing of it changes when the port is
     closed, and who connects then waits for the next one.
 
-    Twisted's ``adoptStreamPort`` makes a Unix socket writable for all, removes it in the end, and shortens its queue.
+    With Twisted's ``adoptStreamPort`` a Unix socket becomes writable for all, its queue shorter, and in the end its
+    file is removed and the socket shut down for all who have it.
 
     :param descriptor: of a socket that listens; it stays open.
     :param factory: gets the connections.
-    :raises OSError: where it is no such socket.
+    :raises ValueError: where it is no such socket.
     """
-    with socket.socket(fileno=os.dup(descriptor)) as given:
-        if not given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise OSError(f"nobody listens on the socket {descriptor}")
-        # The flag belongs to the socket and not to the descriptor.
-        given.setblocking(False)
-        family = given.family
+    family = family_of(descriptor)
+    # The flag belongs to the socket and not to the descriptor.
+    os.set_blocking(descriptor, False)
     port: Any
     if family == socket.AF_UNIX:
         port = unix.Port._fromListeningDescriptor(reactor, descriptor, factory)
-        port._bindPath = _NAMELESS
+        port._bindPath = _NAMELESS + port._bindPath
+        port._shouldShutdown = False
         port.backlog = _BACKLOG
     else:
         port = tcp.Port._fromListeningDescriptor(reactor, descriptor, family, factory)

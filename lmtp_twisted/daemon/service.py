@@ -22,6 +22,7 @@ from twisted.python.threadpool import ThreadPool
 from lmtp_twisted.daemon.generation import Door, Entrance, Generation
 from lmtp_twisted.daemon.logs import Log
 from lmtp_twisted.daemon.members import Answers
+from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.said import Fault, Faults
 from lmtp_twisted.factory import LMTPFactory
 
@@ -49,6 +50,7 @@ class LMTPService(Service):
     :param ports: where its ports come from, as :class:`~lmtp_twisted.daemon.ports.Ports`.
     :param pool: the threads; not started yet.
     :param log: the log.
+    :param notifier: tells systemd.
     :param answers: what can be asked of it.
     :param crew: the workers that take the mail in our place, a :class:`~lmtp_twisted.daemon.workers.crew.Crew`.
     """
@@ -62,6 +64,7 @@ class LMTPService(Service):
         ports: Any,
         pool: ThreadPool,
         log: Log,
+        notifier: Notifier,
         answers: Answers | None = None,
         crew: Any = None,
     ) -> None:
@@ -72,6 +75,7 @@ class LMTPService(Service):
         self.answers = answers or {}
         self._crew = crew
         self._renew = renew
+        self._notifier = notifier
         #: The one that new sessions belong to.
         self.generation = generation
         # Those that have sessions yet, and what fires when they are gone.
@@ -79,6 +83,8 @@ class LMTPService(Service):
         # By their places' keys.
         self._doors: dict[str, Door] = {}
         self._listening: dict[str, Deferred[Any]] = {}
+        # What fires when we listen everywhere for the first time.
+        self._opening: list[Deferred[None]] = []
         self._looking: LoopingCall | None = None
         self._handlers: dict[signal.Signals, Any] = {}
         self._is_reloading = False
@@ -118,6 +124,10 @@ class LMTPService(Service):
         :raises twisted.internet.error.CannotListenError: where a port was taken since it was tried.
         """
         super().privilegedStartService()
+        # The second is what twistd takes for reopening its log. By default both end the process, so this is done before
+        # anybody can know that we are there.
+        self._on(signal.SIGHUP, self.reload)
+        self._on(signal.SIGUSR1, self.reopen)
         self._say_facts()
         self.generation.begin()
         for entrance in self.generation.entrances:
@@ -126,7 +136,7 @@ class LMTPService(Service):
             if failures:
                 failures[0].raiseException()
             # An endpoint that takes its time fails where nobody is left to raise to.
-            opened.addCallback(self._too_late, failures)
+            self._opening.append(opened.addCallback(self._too_late, failures))
 
     def _open(self, entrance: Entrance) -> Deferred[None]:
         """Fires when we listen there."""
@@ -147,14 +157,16 @@ class LMTPService(Service):
         self._listening[key] = waiting.addCallbacks(listens, opened.errback)
         return opened
 
-    def _too_late(self, _: object, failures: Sequence[Failure]) -> None:
+    def _too_late(self, _: object, failures: Sequence[Failure]) -> Failure | None:
         for failure in failures:
             if not failure.check(CancelledError):
                 _log.failure("cannot listen, so the server stops", failure)
                 self._reactor.stop()
+            return failure
+        return None
 
     def startService(self) -> None:
-        """Start what needs no privileges: the threads, and what signals do."""
+        """Start what needs no privileges: the threads."""
         super().startService()
         if not self._listening:
             self.privilegedStartService()
@@ -165,16 +177,26 @@ class LMTPService(Service):
         self._looking.start(LOOK_AFTER, now=False).addErrback(
             lambda failure: _log.failure("the certificate is looked after no more", failure)
         )
-        # What logrotate and its like send: the first is the custom of daemons, the second twistd's. By default they end
-        # the process, whatever it has under way.
-        self._on(signal.SIGHUP, self.reload)
-        self._on(signal.SIGUSR1, self.reopen)
-        if self._crew is not None:
-            self._reactor.callWhenRunning(self._crew.start)
+        self._reactor.callWhenRunning(self._begin)
 
     def _on(self, number: signal.Signals, call: Callable[[], None]) -> None:
         # A signal comes between any two steps of the program, also while a lock is held: do it from the reactor.
         self._handlers[number] = signal.signal(number, lambda *_: self._reactor.callFromThread(call))
+
+    def _begin(self) -> None:
+        """The reactor runs."""
+        self._notifier.watch(self._status)
+        if self._crew is not None:
+            self._opening.append(self._crew.start())
+        ready = gatherResults(self._opening, consumeErrors=True)
+        ready.addCallbacks(lambda _: self._notifier.ready(self._status()), lambda failure: None)
+
+    def _status(self) -> str:
+        return f"{'serving' if self.running else 'stopping'}, sessions={self._session_count}"
+
+    @property
+    def _session_count(self) -> int:
+        return len(self.sessions) if self._crew is None else self._crew.session_count
 
     def _look(self) -> Deferred[None] | None:
         certificates = self.generation.certificates
@@ -216,14 +238,20 @@ class LMTPService(Service):
             if not self.running:
                 _log.info("nothing is reloaded, since the server stops")
                 break
+            self._notifier.reloading()
+            result = ""
             try:
                 await self._reload()
             except Faults as faults:
-                _log.error("all stays as it was: the configuration has {count} faults", count=len(faults.lines))
+                _log.error("all stays as it was, faults={count}", count=len(faults.lines))
                 for line in faults.lines:
                     _log.error("{line}", line=line)
+                result = f"; not reloaded: {faults.lines[0]}"
             except Exception:
-                _log.failure("all stays as it was: what the configuration says could not be done")
+                _log.failure("all stays as it was, since something went wrong")
+                result = "; not reloaded"
+            if self.running:
+                self._notifier.ready(self._status() + result)
         self._is_reloading = False
 
     async def _reload(self) -> None:
@@ -293,7 +321,8 @@ class LMTPService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        _log.info("stopping, sessions={count}", count=len(self.sessions))
+        _log.info("stopping, sessions={count}", count=self._session_count)
+        self._notifier.stopping(self._status())
         if self._looking is not None and self._looking.running:
             self._looking.stop()
         # Before the ports are closed: who has connected already is told.
@@ -323,6 +352,7 @@ class LMTPService(Service):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
+        self._notifier.close()
         _log.info("stopped")
         self._log.stop()
 

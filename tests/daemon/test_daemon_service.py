@@ -36,6 +36,7 @@ from lmtp_twisted.daemon import service as service_module
 from lmtp_twisted.daemon.generation import Entrance, Generation
 from lmtp_twisted.daemon.listening import ListenDescription
 from lmtp_twisted.daemon.logs import Log
+from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.ports import Ports
 from lmtp_twisted.daemon.said import Faults, Place
 from lmtp_twisted.daemon.service import LMTPService
@@ -147,7 +148,15 @@ def _server(
         drain_timeout=drain_timeout,
         facts=["a fact"],
     )
-    service = LMTPService(reactor=used_reactor, generation=generation, renew=renew, ports=ports, pool=pool, log=chosen)
+    service = LMTPService(
+        reactor=used_reactor,
+        generation=generation,
+        renew=renew,
+        ports=ports,
+        pool=pool,
+        log=chosen,
+        notifier=Notifier(reactor, {}),
+    )
     return Server(service, context, pool, chosen)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
+from lmtp_twisted.daemon.generation import tally_name
 from lmtp_twisted.daemon.workers.inquiries import Inquiries
 from lmtp_twisted.daemon.workers.tally import SharedTally, make_memory
 from lmtp_twisted.daemon.workers.worker import Orders, Worker
@@ -25,6 +26,7 @@ class Crew:
         memory = make_memory(size)
         # Whoever serves counts in a row of its own.
         self._tally = SharedTally(memory, size, None)
+        self._serving: Deferred[None] = Deferred()
         self._inquiries = Inquiries(reactor)
         self._give_orders = orders
         self._generation = 0
@@ -35,15 +37,30 @@ class Crew:
                 memory=memory,
                 orders=self._orders,
                 answered=self._inquiries.answer,
+                begun=self._begun,
                 ended=self._ended,
             )
             for number in range(1, size + 1)
         ]
 
-    def start(self) -> None:
-        """Start all of them. Not before the reactor runs, and privileges are given up."""
+    def start(self) -> Deferred[None]:
+        """
+        Start all of them. Not before the reactor runs, and privileges are given up.
+
+        :returns: fires when the first one serves.
+        """
         for worker in self._workers:
             worker.start()
+        return self._serving
+
+    def _begun(self) -> None:
+        if not self._serving.called:
+            self._serving.callback(None)
+
+    @property
+    def session_count(self) -> int:
+        """The sessions of all workers."""
+        return self._tally.total(tally_name(self._generation))
 
     def _orders(self) -> Orders:
         return self._give_orders(self._generation)

@@ -62,7 +62,8 @@ class Worker(ProcessProtocol):
     :param memory: the descriptor of what all workers share.
     :param orders: gives what it is told when it starts.
     :param answered: called with its key and an answer of it.
-    :param ended: called with its key when its process has ended.
+    :param begun: called when its process begins to serve.
+    :param ended: called with this object when its process has ended.
     :ivar unanswered: questions that it has not answered.
     :ivar is_serving: whether it takes mail.
     """
@@ -77,6 +78,7 @@ class Worker(ProcessProtocol):
         memory: int,
         orders: Callable[[], Orders],
         answered: Callable[[str, dict[str, Any]], None],
+        begun: Callable[[], None],
         ended: Callable[[Worker], None],
     ) -> None:
         self._reactor = reactor
@@ -84,6 +86,7 @@ class Worker(ProcessProtocol):
         self._memory = memory
         self._orders = orders
         self._answered = answered
+        self._begun = begun
         self._ended = ended
         self._started = 0
         self._since = 0.0
@@ -162,6 +165,7 @@ class Worker(ProcessProtocol):
             self._timer.cancel()
             self.is_serving = True
             _log.info("{name} serves", name=self._name)
+            self._begun()
         elif message.get("refused"):
             _log.error("{name} keeps the old configuration: {why}", name=self._name, why=one_line(message["refused"]))
 
