@@ -11,7 +11,7 @@ author = "The lmtp-twisted maintainers"
 copyright = author
 version = release = installed_version("lmtp-twisted")
 
-extensions = ["sphinx.ext.autodoc", "benchmark_figures", "lmtp_reference"]
+extensions = ["sphinx.ext.autodoc", "benchmark_figures", "lmtp_reference", "peer_facts", "session_states"]
 exclude_patterns = ["_build"]
 
 # They would make one dash of the two hyphens of an option.

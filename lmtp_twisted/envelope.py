@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property, lru_cache
+from typing import Any
 
 import attrs
 
@@ -105,6 +106,8 @@ class Outcome:
     :ivar reply_id: the id that stands in the reply; unique.
     :ivar size: octets of the content.
     :ivar seconds: from the final dot to the reply.
+    :ivar backend: the :class:`~lmtp_twisted.interfaces.ILMTPDeliveryFactory` that took the recipient; ``None`` where
+        none was asked to deliver, since the content was refused.
     """
 
     recipient: Recipient
@@ -112,6 +115,7 @@ class Outcome:
     reply_id: str
     size: int
     seconds: float
+    backend: Any = None
 
 
 # The same senders and recipients come again and again, and these values are frozen: a look-up costs a tenth of a parse.

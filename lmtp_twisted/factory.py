@@ -29,6 +29,7 @@ from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import default_pool
 from lmtp_twisted.transaction import Transaction
+from lmtp_twisted.verdict import backend_for
 from lmtp_twisted.wire import replies
 from lmtp_twisted.wire.parameters import Body
 from lmtp_twisted.wire.replies import Reply
@@ -36,6 +37,9 @@ from lmtp_twisted.wire.replies import Reply
 _log = Logger(namespace="lmtp_twisted")
 
 Handler = Callable[[Any, bytes], None]
+
+#: What the verbs that are none of ours are counted under.
+OTHER_VERBS = "other"
 
 # Verbs that HELP does not name: not LMTP's, or for few.
 _NO_HELP = frozenset({b"EHLO", b"HELO", b"EXPN", b"XCLIENT", b"XFORWARD"})
@@ -71,6 +75,8 @@ class LMTPFactory(ServerFactory):
     :param shared_count: counts the sessions of several factories, which share its limits; those of the settings are for
         the sessions of this one.
     :param own_count: counts these, where several processes share the limits of the settings.
+    :param command_counts: is kept up to date with how often each verb was said that the server has, whatever it was
+        answered, and under ``"other"`` all others. Several factories may share it.
     :raises TypeError: where none or more than one of the three is given.
     :raises ValueError: where the settings require AUTH, and there is no portal or it is disabled.
 
@@ -98,6 +104,7 @@ class LMTPFactory(ServerFactory):
         spool: Spool | None = None,
         shared_count: HeadCount | None = None,
         own_count: HeadCount | None = None,
+        command_counts: dict[str, int] | None = None,
     ) -> None:
         if reactor is None:
             from twisted.internet import reactor
@@ -114,6 +121,7 @@ class LMTPFactory(ServerFactory):
         self.observers = tuple(observers)
         self.spool = spool or Spool(reactor, default_pool(reactor))
         self.outbox = Outbox(reactor)
+        self.command_counts = command_counts
         self.sessions: set[Connection] = set()
         own_count = own_count or HeadCount(self.settings.max_sessions, self.settings.max_sessions_per_peer)
         self.counts: tuple[HeadCount, ...] = (own_count,) if shared_count is None else (own_count, shared_count)
@@ -139,7 +147,7 @@ class LMTPFactory(ServerFactory):
         self.chunk_refusals, self.locked_chunk_refusals = (
             tuple(self._refusal(b"BDAT", state, is_locked) for state in State) for is_locked in (False, True)
         )
-        self.farewell_handlers = ({b"QUIT": self.protocol.do_QUIT},) * len(State)
+        self.farewell_handlers = ({b"QUIT": self._counted(b"QUIT", self.protocol.do_QUIT)},) * len(State)
         verbs = (verb.decode("ascii") for verb in SEQUENCE if verb not in _NO_HELP and not self._is_off(verb))
         self.help = Reply(214, "2.0.0", f"This is LMTP, RFC 2033: {' '.join(verbs)}")
         bodies = {Body.EIGHT_BIT_MIME: {"8BITMIME"}, Body.BINARY_MIME: {"BINARYMIME"}}
@@ -148,7 +156,21 @@ class LMTPFactory(ServerFactory):
         self._refused_bodies = frozenset(body for body, names in bodies.items() if names <= settings.disabled)
 
     def _tables(self, handler: Callable[[bytes, State], Handler]) -> tuple[Mapping[bytes, Handler], ...]:
-        return tuple({verb: handler(verb, state) for verb in SEQUENCE} for state in State)
+        return tuple({verb: self._counted(verb, handler(verb, state)) for verb in SEQUENCE} for state in State)
+
+    def _counted(self, verb: bytes, handler: Handler) -> Handler:
+        """The handler; where commands are counted, one that counts. Where they are not this costs a session nothing."""
+        counts, name = self.command_counts, verb.decode("ascii")
+        if counts is None:
+            return handler
+        for each in (name, OTHER_VERBS):
+            counts.setdefault(each, 0)
+
+        def count(protocol: Any, argument: bytes) -> None:
+            counts[name] += 1
+            handler(protocol, argument)
+
+        return count
 
     def _is_off(self, verb: bytes) -> bool:
         needed = {b"STARTTLS": self.tls, b"AUTH": self.portal}
@@ -266,6 +288,10 @@ class LMTPFactory(ServerFactory):
         """The client has authenticated."""
         self._tell("sessionAuthenticated", session)
 
+    def authentication_failed(self, session: SessionInfo, mechanism: str) -> None:
+        """The client has failed to authenticate."""
+        self._tell("authenticationFailed", session, mechanism)
+
     def limit_reached(self, session: SessionInfo, limit: Limit) -> None:
         """The client has reached a limit."""
         self._tell("limitReached", session, limit)
@@ -305,10 +331,27 @@ class LMTPFactory(ServerFactory):
             for deferred in emptied:
                 deferred.callback(None)
 
-    def transaction_ended(self, session: SessionInfo, transaction: Transaction) -> None:
+    def sender_refused(self, session: SessionInfo, sender: Sender | None, reply: Reply) -> None:
+        """A MAIL command was refused."""
+        self._tell("senderRefused", session, sender, reply)
+
+    def recipient_refused(
+        self, session: SessionInfo, transaction: Transaction, recipient: Recipient | None, reply: Reply, backend: Any
+    ) -> None:
+        """A RCPT command was refused."""
+        if self.observers:
+            meant = None if recipient is None else backend_for(transaction.delivery, recipient, backend)
+            self._tell("recipientRefused", session, transaction.sender, recipient, reply, meant)
+
+    def transaction_ended(self, session: SessionInfo, transaction: Transaction, backend: Any) -> None:
         """A transaction is over."""
         if self.observers:
-            self._tell("transactionEnded", session, transaction.envelope, transaction.outcomes())
+            self._tell("transactionEnded", session, transaction.envelope, transaction.outcomes(backend))
+
+    def unknown_command(self) -> None:
+        """A verb that is none of ours was said."""
+        if self.command_counts is not None:
+            self.command_counts[OTHER_VERBS] += 1
 
     def _tell(self, event: str, *arguments: object) -> None:
         for observer in self.observers:

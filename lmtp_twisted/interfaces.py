@@ -162,6 +162,23 @@ class IVerifyingDelivery(ILMTPDelivery):
         """
 
 
+class IContainingDelivery(ILMTPDelivery):
+    """
+    A delivery that hands recipients to the deliveries of other backends. Without this method what is observed of its
+    recipients is said of its own backend.
+    """
+
+    def backendFor(recipient):  # type: ignore[no-untyped-def]  # zope method
+        """
+        Whose is this recipient? Asked at the end, and only where somebody observes: once for each final reply, and for
+        each recipient that was refused.
+
+        :param recipient: a :class:`~lmtp_twisted.envelope.Recipient`.
+        :returns: the :class:`ILMTPDeliveryFactory` that has taken it, or would have, at once; ``None`` where there is
+            none.
+        """
+
+
 class IRecipientDirectory(Interface):
     """Who exists, and where their mail goes. For a :class:`~lmtp_twisted.recipients.Resolver`."""
 
@@ -362,12 +379,42 @@ class ISessionObserver(Interface):
     def sessionAuthenticated(session):  # type: ignore[no-untyped-def]  # zope method
         """The client has authenticated: ``session.user`` says as whom."""
 
+    def authenticationFailed(session, mechanism):  # type: ignore[no-untyped-def]  # zope method
+        """
+        The client has failed to authenticate.
+
+        :param session: the :class:`~lmtp_twisted.session.SessionInfo`.
+        :param mechanism: the name of one that the server has, such as ``PLAIN``.
+        """
+
     def limitReached(session, limit):  # type: ignore[no-untyped-def]  # zope method
         """
         The client has reached a limit.
 
         :param session: the :class:`~lmtp_twisted.session.SessionInfo`.
         :param limit: which: a :class:`~lmtp_twisted.limits.Limit`. Some of them end the session.
+        """
+
+    def senderRefused(session, sender, reply):  # type: ignore[no-untyped-def]  # zope method
+        """
+        A MAIL command was refused: by the grammar, the settings, or whoever gives deliveries. Out of order it is not
+        looked at, and not told.
+
+        :param session: the :class:`~lmtp_twisted.session.SessionInfo`.
+        :param sender: the :class:`~lmtp_twisted.envelope.Sender`; ``None`` where the grammar does not take it.
+        :param reply: the refusal: a :class:`~lmtp_twisted.wire.replies.Reply`.
+        """
+
+    def recipientRefused(session, sender, recipient, reply, backend):  # type: ignore[no-untyped-def]  # zope method
+        """
+        A RCPT command was refused, as for ``senderRefused``.
+
+        :param session: the :class:`~lmtp_twisted.session.SessionInfo`.
+        :param sender: the :class:`~lmtp_twisted.envelope.Sender`.
+        :param recipient: the :class:`~lmtp_twisted.envelope.Recipient`; ``None`` where the grammar does not take it.
+        :param reply: the refusal: a :class:`~lmtp_twisted.wire.replies.Reply`.
+        :param backend: the :class:`ILMTPDeliveryFactory` that refused it, or where it would have gone; ``None`` where
+            there is none.
         """
 
     def transactionEnded(session, envelope, outcomes):  # type: ignore[no-untyped-def]  # zope method

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from lmtp_twisted.errors import CommandError, DeliveryError
 from lmtp_twisted.extensions.auth import Credentials, Exchange, challenge
 from lmtp_twisted.extensions.logins import avatar_and_logout, give_back
-from lmtp_twisted.extensions.sasl import Surroundings
+from lmtp_twisted.extensions.sasl import Mechanism, Surroundings
 from lmtp_twisted.flow import Hold
 from lmtp_twisted.interfaces import ILMTPDeliveryFactory
 from lmtp_twisted.limits import Limit
@@ -89,9 +89,9 @@ class Negotiator(Receiver):
             self._bad(Reply.from_error(error))
             return
         self._exchange = exchange
-        self._go_on_with_exchange(exchange.begin)
+        self._go_on_with_exchange(exchange, exchange.begin)
 
-    def _go_on_with_exchange(self, step: Callable[[], bytes | Credentials]) -> None:
+    def _go_on_with_exchange(self, exchange: Exchange, step: Callable[[], bytes | Credentials]) -> None:
         """What the client has said leads to a challenge, to a login or to a refusal."""
         try:
             answer = step()
@@ -99,7 +99,7 @@ class Negotiator(Receiver):
             self._end_exchange()
             reply = Reply.from_error(error)
             if reply.code == replies.AUTH_FAILED.code:
-                self._refuse_login(reply)
+                self._refuse_login(reply, exchange.mechanism)
             else:
                 self._bad(reply)
             return
@@ -133,7 +133,7 @@ class Negotiator(Receiver):
         if len(line) + 2 > LINE_LIMITS[b"AUTH"]:
             self._refuse_long_response()
         elif exchange is not None:
-            self._go_on_with_exchange(lambda: exchange.respond(line))
+            self._go_on_with_exchange(exchange, lambda: exchange.respond(line))
         else:
             reply = self._pending_refusal
             assert reply is not None
@@ -170,6 +170,7 @@ class Negotiator(Receiver):
             return
         avatar, self._log_out = result
         self._backend = self.factory.behind_policy(avatar)
+        self.session.mechanism = credentials.mechanism.name
         self._authenticated()
         self._good(replies.AUTH_OK)
 
@@ -191,17 +192,20 @@ class Negotiator(Receiver):
         else:
             _log.failure("{id}: the login failed for want of an answer: answered 454", failure, id=self.session.id)
             reply = replies.AUTH_UNAVAILABLE
-        self._refuse_login(reply, credentials.mechanism.failure if reply.code >= 500 else None)
+        mechanism = credentials.mechanism
+        self._refuse_login(reply, mechanism, mechanism.failure if reply.code >= 500 else None)
 
-    def _refuse_login(self, reply: Reply, reason: bytes | None = None) -> None:
+    def _refuse_login(self, reply: Reply, mechanism: Mechanism, reason: bytes | None = None) -> None:
         """
         Who guesses passwords is to have to wait, and then to begin again.
 
         :param reply: the refusal.
+        :param mechanism: by which it was tried.
         :param reason: what the client hears before, as a challenge that it has to answer.
         """
         self._auth_failures += 1
         self.factory.failures.add(self.session.peer)
+        self.factory.authentication_failed(self.session, mechanism.name)
         # Neither the name nor the mechanism's answers: a password may have been typed in any of them.
         _log.warn(
             "{id}: authentication failed, peer={peer} attempt={attempt}",
@@ -275,6 +279,7 @@ class Negotiator(Receiver):
         """The client is somebody else from now on, or nobody known."""
         self._give_avatar_back()
         self.session.user = user
+        self.session.mechanism = None
         self._backend = self.factory.backend
         if user is not None:
             self._authenticated()

@@ -10,9 +10,9 @@ from zope.interface import implementer
 
 from lmtp_twisted.awaiting import FAILURES, abort, deferred_of, go_on
 from lmtp_twisted.envelope import Recipient, Sender
-from lmtp_twisted.interfaces import ILMTPDeliveryFactory, IReceivedMessage, IStreamingDelivery
+from lmtp_twisted.interfaces import IContainingDelivery, ILMTPDeliveryFactory, IReceivedMessage, IStreamingDelivery
 from lmtp_twisted.session import SessionInfo
-from lmtp_twisted.verdict import RECIPIENT, SENDER, VERIFY, Question, verify, wants_to_stream
+from lmtp_twisted.verdict import RECIPIENT, SENDER, VERIFY, Question, backend_for, verify, wants_to_stream
 from lmtp_twisted.wire.replies import CANNOT_VERIFY
 
 
@@ -46,15 +46,16 @@ class PolicyFirst:
             abort(policy, "the backend refused")
             raise
         if waiting is None:
-            return _PolicyDelivery(policy, backend)
-        return waiting.addCallbacks(lambda backend: _PolicyDelivery(policy, backend), refused)
+            return _PolicyDelivery(policy, backend, self._backend)
+        return waiting.addCallbacks(lambda backend: _PolicyDelivery(policy, backend, self._backend), refused)
 
 
-@implementer(IStreamingDelivery)
+@implementer(IContainingDelivery, IStreamingDelivery)
 class _PolicyDelivery:
-    def __init__(self, policy: Any, backend: Any) -> None:
+    def __init__(self, policy: Any, backend: Any, given_by: Any) -> None:
         self._policy = policy
         self._backend = backend
+        self._given_by = given_by
         if getattr(backend, "streams", None) is None:
             self.streams = None  # type: ignore[method-assign, assignment]  # most have none, and need not be asked
 
@@ -70,6 +71,9 @@ class _PolicyDelivery:
         if ask is None:
             return CANNOT_VERIFY
         return _ask_in_turn(VERIFY, ask(recipient), lambda: verify(self._backend, recipient))
+
+    def backendFor(self, recipient: Recipient) -> Any:
+        return backend_for(self._backend, recipient, self._given_by)
 
     def streams(self, recipients: Sequence[Recipient]) -> bool:
         return wants_to_stream(self._backend, recipients)

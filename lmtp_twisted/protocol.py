@@ -74,7 +74,13 @@ class LMTPProtocol(Negotiator):
             self._say_and_close(self._last_word)
         elif handler is not None:
             handler(self, argument)
-        elif verb in _HTTP and b"HTTP/" in argument.upper():
+        else:
+            self.factory.unknown_command()
+            self._unknown(verb, argument)
+
+    def _unknown(self, verb: bytes, argument: bytes) -> None:
+        """A verb that is not one of ours."""
+        if verb in _HTTP and b"HTTP/" in argument.upper():
             self._end_for(Limit.HTTP)
         elif self._tables is self.factory.locked_handlers:
             self.count_unauthenticated(lambda protocol, _: protocol._bad(replies.UNKNOWN_COMMAND), argument)
@@ -104,16 +110,19 @@ class LMTPProtocol(Negotiator):
         else:
             type(self).lineReceived(self, line)
 
-    def _refuse_path(self, error: CommandError, argument: bytes) -> None:
+    def _refuse_path(self, error: CommandError, argument: bytes) -> Reply:
         """
         A MAIL or RCPT that the grammar does not take. Where it has a path, it is a sender or a recipient that is
         refused, and a message may have any number of these: a burst of them must not cost the good ones their replies.
+
+        :returns: the refusal.
         """
         reply = Reply.from_error(error)
         if b"<" in argument:
             self.send(reply.encoded)
         else:
             self._bad(reply)
+        return reply
 
     def do_LHLO(self, argument: bytes) -> None:
         """RFC 2033 §4.1."""
@@ -133,19 +142,19 @@ class LMTPProtocol(Negotiator):
         try:
             sender = parse_sender(argument)
         except CommandError as error:
-            self._refuse_path(error, argument)
+            self.factory.sender_refused(self.session, None, self._refuse_path(error, argument))
             return
         if not sender.is_plain:
             refusal = self.factory.sender_refusal(sender, self.offer, self.session)
             if refusal is not None:
-                self.send(refusal.encoded)
+                self._refuse_sender(sender, refusal)
                 return
         session = self.session
         try:
             delivery = self._backend.getDelivery(session)
             waiting = deferred_of(delivery)
         except FAILURES:
-            self.send(DELIVERY.verdict(Failure()).encoded)
+            self._refuse_sender(sender, DELIVERY.verdict(Failure()))
             return
         if waiting is None:
             self._delivery_given(delivery, sender)
@@ -154,7 +163,7 @@ class LMTPProtocol(Negotiator):
 
     def _delivery_given(self, delivery: Any, sender: Sender) -> None:
         if isinstance(delivery, (Failure, DeliveryError)):
-            self.send(DELIVERY.verdict(delivery).encoded)
+            self._refuse_sender(sender, DELIVERY.verdict(delivery))
             return
         self._transactions += 1
         transaction = Transaction(
@@ -186,7 +195,11 @@ class LMTPProtocol(Negotiator):
             assert transaction is not None
             abort(transaction.delivery, "sender refused")
             self.session.xforward = {}
-            self.send(verdict.encoded)
+            self._refuse_sender(transaction.sender, verdict)
+
+    def _refuse_sender(self, sender: Sender, reply: Reply) -> None:
+        self.factory.sender_refused(self.session, sender, reply)
+        self.send(reply.encoded)
 
     def do_RCPT(self, argument: bytes) -> None:
         """RFC 5321 §4.1.1.3."""
@@ -195,12 +208,13 @@ class LMTPProtocol(Negotiator):
         try:
             recipient = parse_recipient(argument)
         except CommandError as error:
-            self._refuse_path(error, argument)
+            reply = self._refuse_path(error, argument)
+            self.factory.recipient_refused(self.session, transaction, None, reply, self._backend)
             return
         if not recipient.is_plain or len(transaction.accepted) >= self.factory.settings.max_recipients:
             refusal = self.factory.recipient_refusal(recipient, self.offer, self.session, transaction)
             if refusal is not None:
-                self.send(refusal.encoded)
+                self._refuse_recipient(recipient, transaction, refusal)
                 return
         try:
             answer = transaction.delivery.validateTo(recipient)
@@ -223,7 +237,11 @@ class LMTPProtocol(Negotiator):
         if verdict.is_positive:
             self._accept(recipient, self._transaction, verdict.encoded)
         else:
-            self.send(verdict.encoded)
+            self._refuse_recipient(recipient, self._transaction, verdict)
+
+    def _refuse_recipient(self, recipient: Recipient, transaction: Transaction, reply: Reply) -> None:
+        self.factory.recipient_refused(self.session, transaction, recipient, reply, self._backend)
+        self.send(reply.encoded)
 
     def _accept(self, recipient: Recipient, transaction: Transaction, reply: bytes) -> None:
         transaction.accepted.append(recipient)

@@ -282,7 +282,7 @@ class Receiver(Connection):
         self._is_past_the_dot = False
         assert transaction.content is not None
         transaction.content.release()
-        self.factory.transaction_ended(self.session, transaction)
+        self.factory.transaction_ended(self.session, transaction, self._backend)
         self.session.xforward = {}
         self._enter(State.READY)
         if self._last_word is not None:
@@ -313,7 +313,7 @@ class Receiver(Connection):
             else:
                 abort(transaction.delivery, reason)
             if self._state >= State.SENDER:
-                self.factory.transaction_ended(self.session, transaction)
+                self.factory.transaction_ended(self.session, transaction, self._backend)
         # What XFORWARD says is said of one transaction.
         self.session.xforward = {}
         self._is_past_the_dot = False

@@ -18,11 +18,17 @@ from lmtp_twisted.awaiting import abort, go_on
 from lmtp_twisted.combining import ask_about, shared, verify_by, worst, worst_of
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.errors import TemporaryFailure
-from lmtp_twisted.interfaces import ILMTPDeliveryFactory, IReceivedMessage, IStreamingDelivery, IVerifyingDelivery
+from lmtp_twisted.interfaces import (
+    IContainingDelivery,
+    ILMTPDeliveryFactory,
+    IReceivedMessage,
+    IStreamingDelivery,
+    IVerifyingDelivery,
+)
 from lmtp_twisted.recipients import Resolver
 from lmtp_twisted.routing import deliver_part
 from lmtp_twisted.session import SessionInfo
-from lmtp_twisted.verdict import RECIPIENT, VERIFY, verify, wants_to_stream
+from lmtp_twisted.verdict import RECIPIENT, VERIFY, backend_for, verify, wants_to_stream
 from lmtp_twisted.wire.replies import CANNOT_VERIFY, RECIPIENT_OK, Reply
 
 #: Recipients that the backend may get for one message.
@@ -45,7 +51,7 @@ class Resolving:
         return go_on(self.backend.getDelivery(session), partial(_ResolvedDelivery, self, session))
 
 
-@implementer(IVerifyingDelivery, IStreamingDelivery)
+@implementer(IContainingDelivery, IVerifyingDelivery, IStreamingDelivery)
 class _ResolvedDelivery:
     def __init__(self, factory: Resolving, session: SessionInfo, delivery: Any) -> None:
         self._factory = factory
@@ -93,6 +99,11 @@ class _ResolvedDelivery:
     async def _verify_all(self, found: tuple[Recipient, ...]) -> Reply:
         backend, session = self._factory.backend, self._session
         return worst([_as_known(recipient, await verify_by(backend, session, recipient)) for recipient in found])
+
+    def backendFor(self, recipient: Recipient) -> Any:
+        # Of the first for whom it stands; where it was refused, of itself.
+        found, *_ = self._found.get(recipient.address.key, (recipient,))
+        return backend_for(self._delivery, found, self._factory.backend)
 
     def streams(self, recipients: Sequence[Recipient]) -> bool:
         return wants_to_stream(self._delivery, self._meant_by(recipients)[0])

@@ -14,10 +14,16 @@ from zope.interface import implementer
 from lmtp_twisted.awaiting import FAILURES, abort, deferred_of, go_on
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.errors import TemporaryFailure
-from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage, IStreamingDelivery
+from lmtp_twisted.interfaces import (
+    IContainingDelivery,
+    ILMTPDelivery,
+    ILMTPDeliveryFactory,
+    IReceivedMessage,
+    IStreamingDelivery,
+)
 from lmtp_twisted.patterns import compile_pattern, text_of
 from lmtp_twisted.session import SessionInfo
-from lmtp_twisted.verdict import SENDER, one_for_each, verify, wants_to_stream
+from lmtp_twisted.verdict import SENDER, backend_for, one_for_each, verify, wants_to_stream
 
 _log = Logger(namespace="lmtp_twisted")
 
@@ -51,27 +57,29 @@ class Router:
 
         :raises lmtp_twisted.errors.TemporaryFailure: ``451 4.3.5`` where the directory names one that there is not.
         """
+        backend = self.find(recipient)
+        if backend is None:
+            name = None if recipient.entry is None else recipient.entry.backend
+            _log.error("{recipient}: no backend is called {name!r}", recipient=recipient.printable, name=name)
+            raise TemporaryFailure("Recipient cannot be served, try again later", enhanced="4.3.5")
+        return backend
+
+    def find(self, recipient: Recipient) -> ILMTPDeliveryFactory | None:
+        """As ``backend_for``; ``None`` where there is no such backend."""
         if recipient.entry is not None and recipient.entry.backend is not None:
-            return self._backend_named(recipient.entry.backend, recipient)
+            return self._named.get(recipient.entry.backend)
         name = text_of(recipient.address)
         for matches, backend in self._routes:
             if matches(name):
                 return backend
         return self._default
 
-    def _backend_named(self, name: str, recipient: Recipient) -> ILMTPDeliveryFactory:
-        try:
-            return self._named[name]
-        except KeyError:
-            _log.error("{recipient}: no backend is called {name!r}", recipient=recipient.printable, name=name)
-            raise TemporaryFailure("Recipient cannot be served, try again later", enhanced="4.3.5")
-
     def getDelivery(self, session: SessionInfo) -> ILMTPDelivery:
         """A delivery that asks the backends as recipients come."""
         return _RoutedDelivery(self, session)
 
 
-@implementer(IStreamingDelivery)
+@implementer(IContainingDelivery, IStreamingDelivery)
 class _RoutedDelivery:
     """One message on its way to several backends."""
 
@@ -121,6 +129,11 @@ class _RoutedDelivery:
             abort(delivery, "sender refused")
             raise
         return answered(answer) if waiting is None else go_on(waiting.addErrback(refused), answered)
+
+    def backendFor(self, recipient: Recipient) -> Any:
+        backend: Any = self._router.find(recipient)
+        delivery = self._deliveries.get(id(backend))
+        return backend if delivery is None else backend_for(delivery, recipient, backend)
 
     def streams(self, recipients: Sequence[Recipient]) -> bool:
         """Only where all do: one content is either streamed or stored."""

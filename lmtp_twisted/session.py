@@ -26,6 +26,17 @@ def new_session_id() -> str:
     return digits
 
 
+def began_at(id: str) -> float:
+    """
+    :param id: of a session.
+    :returns: when it was made, in seconds since 1970; 0 where the id is none of ours.
+    """
+    try:
+        return int(id, 36) // 36**4 / 1e6 if len(id) == 14 else 0.0
+    except ValueError:
+        return 0.0
+
+
 @attrs.frozen
 class TLSInfo:
     """
@@ -82,6 +93,7 @@ class SessionInfo:
     :ivar lhlo_name: what the client called itself in LHLO, printable ASCII, ``""`` before it.
     :ivar tls: the facts of TLS where it is on, else ``None``.
     :ivar user: the authenticated identity: the name that AUTH proved, or that XCLIENT gave; else ``None``.
+    :ivar mechanism: that of AUTH which proved it, such as ``PLAIN``; ``None`` where XCLIENT gave it.
     :ivar link: the way to the peer as the connection was made, whatever XCLIENT says later.
     :ivar credentials: of the peer of a Unix socket as the connection was made, else ``None``.
     :ivar is_trusted: whether the peer may use XCLIENT and XFORWARD: after XCLIENT the one that it named.
@@ -96,6 +108,7 @@ class SessionInfo:
     lhlo_name: str = ""
     tls: TLSInfo | None = None
     user: str | None = None
+    mechanism: str | None = None
     link: Link = Link.NETWORK
     credentials: PeerCredentials | None = None
     is_trusted: bool = False

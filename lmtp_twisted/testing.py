@@ -36,6 +36,7 @@ from lmtp_twisted.limits import Limit
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import use_pool
+from lmtp_twisted.wire.replies import Reply
 
 
 class FakePool:
@@ -274,6 +275,11 @@ class Event:
     :ivar envelope: of a transaction, else ``None``.
     :ivar outcomes: of a transaction, else ``()``.
     :ivar limit: that was reached, else ``None``.
+    :ivar sender: that was refused, or whose recipient was, else ``None``.
+    :ivar recipient: that was refused, else ``None``.
+    :ivar reply: the refusal, else ``None``.
+    :ivar backend: whose the recipient was that was refused, else ``None``.
+    :ivar mechanism: by which the client failed to authenticate, else ``""``.
     """
 
     name: str
@@ -281,6 +287,11 @@ class Event:
     envelope: Envelope | None = None
     outcomes: tuple[Outcome, ...] = ()
     limit: Limit | None = None
+    sender: Sender | None = None
+    recipient: Recipient | None = None
+    reply: Reply | None = None
+    backend: Any = None
+    mechanism: str = ""
 
 
 @implementer(ISessionObserver)
@@ -309,6 +320,21 @@ class RecordingObserver:
     def limitReached(self, session: SessionInfo, limit: Limit) -> None:
         """Remember it."""
         self.events.append(Event("limitReached", session, limit=limit))
+
+    def authenticationFailed(self, session: SessionInfo, mechanism: str) -> None:
+        """Remember it."""
+        self.events.append(Event("authenticationFailed", session, mechanism=mechanism))
+
+    def senderRefused(self, session: SessionInfo, sender: Sender | None, reply: Reply) -> None:
+        """Remember it."""
+        self.events.append(Event("senderRefused", session, sender=sender, reply=reply))
+
+    def recipientRefused(
+        self, session: SessionInfo, sender: Sender, recipient: Recipient | None, reply: Reply, backend: Any
+    ) -> None:
+        """Remember it."""
+        event = Event("recipientRefused", session, sender=sender, recipient=recipient, reply=reply, backend=backend)
+        self.events.append(event)
 
     def transactionEnded(self, session: SessionInfo, envelope: Envelope, outcomes: tuple[Outcome, ...]) -> None:
         """Remember it."""

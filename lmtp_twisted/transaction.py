@@ -28,7 +28,7 @@ from lmtp_twisted.envelope import Envelope, Outcome, Recipient, Sender
 from lmtp_twisted.interfaces import IReceivedMessage
 from lmtp_twisted.spool import Content
 from lmtp_twisted.streaming import Stream
-from lmtp_twisted.verdict import OUTCOME, discard, one_for_each
+from lmtp_twisted.verdict import OUTCOME, backend_for, discard, one_for_each
 from lmtp_twisted.wire.replies import CANCELLED, DELIVERED, TIMED_OUT, Reply
 
 _log = Logger(namespace="lmtp_twisted")
@@ -56,6 +56,7 @@ class Transaction:
     # One is made for each message: what most never need is on the class until it is set.
     content: Content | Stream | None = None
     is_streamed = False
+    _is_refused = False
     ended: Deferred[None] | None = None
     _envelope: Envelope | None = None
     _turn = 0
@@ -116,15 +117,24 @@ class Transaction:
         self._envelope = envelope = Envelope(self.sender, recipients)
         return envelope
 
-    def outcomes(self) -> tuple[Outcome, ...]:
-        """What became of each RCPT, once all is over; empty where the content was never complete."""
+    def outcomes(self, backend: Any) -> tuple[Outcome, ...]:
+        """
+        What became of each RCPT, once all is over; empty where the content was never complete.
+
+        :param backend: who gave the delivery.
+        """
         if self._started is None or self.content is None:
             return ()
         size, recipients, replies, seconds = self.content.size, self._recipients, self._replies, self._seconds
         outcomes: list[Outcome] = []
+        if self._is_refused:
+            backend = None
+        is_shared = self._is_refused or getattr(self.delivery, "backendFor", None) is None
         for place in self._slots:
+            recipient = recipients[place]
             reply_id = f"{self.id}.{len(outcomes) + 1}"
-            outcomes.append(Outcome(recipients[place], replies[place] or CANCELLED, reply_id, size, seconds[place]))
+            took = backend if is_shared else backend_for(self.delivery, recipient, backend)
+            outcomes.append(Outcome(recipient, replies[place] or CANCELLED, reply_id, size, seconds[place], took))
         return tuple(outcomes)
 
     def refuse(self, reply: Reply, reason: str) -> None:
@@ -135,6 +145,7 @@ class Transaction:
         :param reply: of class 4 or 5.
         :param reason: for the delivery.
         """
+        self._is_refused = True
         if self.is_streamed:
             self._started = self._clock.seconds()
             self._missing = len(self._replies)

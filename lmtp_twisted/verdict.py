@@ -105,6 +105,25 @@ def verify(delivery: Any, recipient: Any) -> Any:
     return CANNOT_VERIFY if ask is None else ask(recipient)
 
 
+def backend_for(delivery: Any, recipient: Any, backend: Any) -> Any:
+    """
+    Ask a delivery that may contain others whose a recipient is.
+
+    :param delivery: an :class:`~lmtp_twisted.interfaces.ILMTPDelivery`.
+    :param recipient: the recipient.
+    :param backend: who gave the delivery.
+    :returns: the backend of the recipient; the one that gave the delivery where this does not say another.
+    """
+    ask = getattr(delivery, "backendFor", None)
+    if ask is None:
+        return backend
+    try:
+        return ask(recipient)
+    except FAILURES:
+        _log.failure("backendFor failed")
+        return backend
+
+
 def wants_to_stream(delivery: Any, recipients: Sequence[Any]) -> bool:
     """
     Ask a delivery whether it reads the content while it comes.

@@ -10,6 +10,7 @@ from pathlib import Path
 PEERS = {
     "postfix": ("postfix", "postconf", "smtp-source", "smtp-sink", "sendmail"),
     "exim": ("exim4", "nc"),
+    "opensmtpd": ("smtpd", "mail.lmtp"),
     "swaks": ("swaks",),
     "netcat": ("nc",),
     "procmail": ("procmail",),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from zope.interface import implementer
 
 from lmtp_twisted.daemon.lines import one_line
 from lmtp_twisted.daemon.logs import Log
-from lmtp_twisted.envelope import Envelope, Outcome
+from lmtp_twisted.envelope import Envelope, Outcome, Recipient, Sender
 from lmtp_twisted.interfaces import ISessionObserver
 from lmtp_twisted.limits import Limit
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.wire.addresses import Address
+from lmtp_twisted.wire.replies import Reply
 
 
 @implementer(ISessionObserver)
@@ -45,6 +47,17 @@ class Journal:
         """See :class:`~lmtp_twisted.interfaces.ISessionObserver`."""
         if self._has_sessions:
             self._say("debug", f"{session.id} session authenticated, user={one_line(str(session.user))}")
+
+    def authenticationFailed(self, session: SessionInfo, mechanism: str) -> None:
+        """Not here: the session itself warns of it."""
+
+    def senderRefused(self, session: SessionInfo, sender: Sender | None, reply: Reply) -> None:
+        """Not in the log: the client has its reply."""
+
+    def recipientRefused(
+        self, session: SessionInfo, sender: Sender, recipient: Recipient | None, reply: Reply, backend: Any
+    ) -> None:
+        """Not in the log: the client has its reply."""
 
     def limitReached(self, session: SessionInfo, limit: Limit) -> None:
         """See :class:`~lmtp_twisted.interfaces.ISessionObserver`."""

@@ -2,6 +2,8 @@
 An interpreter for the Python blocks of one page, in a process of its own: they share one namespace, and neither modules
 nor reactors with the tests or with other pages.
 
+A function of a block whose name begins with ``test_`` is called behind it, as pytest would do.
+
 Run as a program, it reads a block from each line of standard input and writes its result as a line, both in JSON.
 """
 
@@ -71,7 +73,11 @@ def _main() -> None:
         try:
             # Empty lines before it, so that a traceback names the line of the page.
             source = "\n" * (question["line"] - 1) + question["source"]
+            before = set(namespace)
             exec(compile(source, question["page"], "exec"), namespace)
+            for name in namespace.keys() - before:
+                if name.startswith("test_"):
+                    namespace[name]()
         except BaseException:
             failure = traceback.format_exc()
         answers.write(json.dumps(failure) + "\n")

@@ -34,6 +34,7 @@ NOT_RUN = {
     "systemctl daemon-reload": "it changes the machine; test_docs_systemd.py reads the unit",
     "systemctl enable --now lmtp": "it changes the machine; test_docs_systemd.py reads the unit",
     "systemctl reload haproxy": "it changes the machine; an HAProxy of our own runs with the same configuration",
+    "apt-get install postfix": "it changes the machine",
     "postfix reload": "it changes the machine; a Postfix of our own runs with the same settings",
     "systemctl reload exim4": "it changes the machine; an Exim of our own runs with the same settings",
     "exim4 -bt alice@example.org": "test_docs_exim.py types it where there is an Exim with these settings",
@@ -41,10 +42,27 @@ NOT_RUN = {
     "exim4 -bP transport lmtp | grep -E '^(final_timeout|message_linelength_limit) '": (
         "test_docs_exim.py types it where there is an Exim with these settings"
     ),
+    "smtpd -n": "test_docs_opensmtpd.py asks an OpenSMTPD of our own",
+    "systemctl restart opensmtpd": "it changes the machine; an OpenSMTPD of our own runs with the same settings",
+    "grep -o ' to=<.*@example.org> rcpt=.*' /var/log/mail.log": (
+        "test_docs_opensmtpd.py types it where there is such a log"
+    ),
     "grep -o ' [*=-][*=>] .*@example.org .*' /var/log/exim4/mainlog": (
         "test_docs_exim.py types it where there is such a log"
     ),
 }
+
+# The end of the tutorial: test_docs_tutorial.py types these where there is a Postfix.
+NOT_RUN |= dict.fromkeys(
+    (
+        "sendmail -f alice@example.org bob@example.org carol@example.org < letter.eml",
+        "sendmail -f alice@example.org bob@example.org < letter.eml",
+        "postqueue -p",
+        "postqueue -f",
+        "python read.py",
+    ),
+    "test_docs_tutorial.py types it",
+)
 
 # test_docs_pipe.py types these where there are such programs.
 NOT_RUN |= {
@@ -88,6 +106,7 @@ INSTEAD = {
         "--tls-certificate /etc/lmtp/cert.pem --tls-key /etc/lmtp/key.pem "
         "--auth file:/etc/lmtp/users --auth-required --trust 127.0.0.1 --backend maildir:/srv/mail"
     ),
+    "install -d -o vmail -g vmail -m 700 /var/lib/lmtp": "install -d -m 700 /var/lib/lmtp",
     "install -d -o vmail -g Debian-exim -m 2750 /var/lib/lmtp": "install -d -m 2750 /var/lib/lmtp",
 }
 

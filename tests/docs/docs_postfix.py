@@ -56,6 +56,8 @@ lmtp     unix - - n -     - lmtp
 anvil    unix - - n -     1 anvil
 scache   unix - - n -     1 scache
 tlsmgr   unix - - n 1000? 1 tlsmgr
+showq    unix n - n - - showq
+flush    unix n - n 1000? 0 flush
 postlog  unix-dgram n - n - 1 postlogd
 """
 

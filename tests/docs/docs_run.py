@@ -30,8 +30,8 @@ CONFIGURATION = frozenset({"ini"})
 READ = CONFIGURATION | {"systemd", "cfg", "javascript", "sql"}
 # A caption that is the name of a file.
 _FILE = re.compile(r"[./]")
-#: Captions of dialogues that are not with the server of docs_exchange.py.
-SPEAKERS = frozenset({"Both", "Both, with TLS", "smtp-server", "lmtp-twisted"})
+#: Captions of dialogues that are not with the server of docs_exchange.py, and of servers that speak them.
+SPEAKERS = frozenset({"Both", "Both, with TLS", "smtp-server", "aiosmtpd", "lmtp-twisted"})
 #: Programs that are not everywhere, and what they belong to.
 PEERS = {"swaks": "swaks", "postconf": "postfix"}
 
@@ -98,6 +98,9 @@ class _Run:
         if block.language == "text" and block.file is not None and not _FILE.search(block.file):
             # Its caption says who speaks it: a dialogue with servers of the page, see test_docs_smtp_server.py.
             assert block.file in SPEAKERS, f"{block.place}: nobody is called {block.file}"
+        elif block.language == "python" and block.file in SPEAKERS:
+            # One of these servers: see test_docs_aiosmtpd.py.
+            pass
         elif block.file is not None and block.language not in READ:
             self._write(block, later)
         elif block.language == "python":

@@ -1,6 +1,6 @@
 """
-The examples of docs/smtp-server.rst: each is a server of smtp-server's, one of ours, and dialogues that they speak.
-Both run for real, on a port of 127.0.0.1, each in a process of its own.
+The examples of docs/smtp-server.rst and docs/aiosmtpd.rst: each is a server of somebody else's, one of ours, and
+dialogues that they speak. Both run for real, on a port of 127.0.0.1, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -21,12 +21,16 @@ from docs_run import Places
 from peer_programs import find
 
 PAGE = ROOT / "docs/smtp-server.rst"
+AIOSMTPD_PAGE = ROOT / "docs/aiosmtpd.rst"
 MODULES = ROOT / "benchmarks/peers/node_modules"
 #: Seconds that a server may take to start, or to answer.
 PATIENCE = 30.0
 
 THEIRS, OURS = "smtp-server", "lmtp-twisted"
+AIOSMTPD = "aiosmtpd"
 
+# Its controller has a thread of its own, which does not keep the program alive.
+_WAIT = "\nimport signal\nsignal.pause()\n"
 _LISTEN = (
     'from twisted.internet import reactor\nreactor.listenTCP(2524, factory, interface="127.0.0.1")\nreactor.run()\n'
 )
@@ -48,19 +52,21 @@ class Example:
         return f"{self.speaker} at {self.dialogue.place}"
 
 
-def examples() -> list[Example]:
-    """All of the page. Blocks of Python without a name build on each other; those with one are whole programs."""
+def examples(page: Path = PAGE, theirs: str = THEIRS) -> list[Example]:
+    """All of a page. Blocks of Python without a name build on each other; those with one are whole programs."""
     found: list[Example] = []
     programs, before = {}, ""
-    for block in blocks_of(PAGE):
+    for block in blocks_of(page):
         if block.language == "javascript":
-            programs[THEIRS] = block.text
+            programs[theirs] = block.text
+        elif block.file == theirs and block.language == "python":
+            programs[theirs] = block.text + _WAIT
         elif block.language == "python":
             before += "" if block.file else f"{block.text}\n"
             programs[OURS] = block.text if block.file else before + _LISTEN
         elif block.language == "text":
             caption = block.file or ""
-            speakers = (THEIRS, OURS) if caption.startswith("Both") else (caption,)
+            speakers = (theirs, OURS) if caption.startswith("Both") else (caption,)
             found += [Example(one, programs[one], block) for one in speakers]
     return found
 

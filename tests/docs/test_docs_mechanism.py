@@ -52,6 +52,7 @@ def test_a_page_on_which_all_is_right_passes(tmp_path: Path) -> None:
     ("text", "complaint"),
     [
         pytest.param(rst("python", "x = 1", "assert x == 2"), "AssertionError", id="python that raises"),
+        pytest.param(rst("python", "def test_one():", "    assert 1 == 2"), "in test_one", id="a test that fails"),
         pytest.param(rst("python", "def"), "SyntaxError", id="python that is none"),
         pytest.param(rst("python", "y") + rst("python", "y = 1"), "NameError", id="python in the wrong order"),
         pytest.param(rst("python", "raise SystemExit(0)"), "SystemExit", id="python that ends the interpreter"),

@@ -33,7 +33,7 @@ TCP, SOCKET, REMOTE, USERS, VERIFIED, LIMIT = (block for block in SETTINGS if bl
 
 def test_the_page_has_settings() -> None:
     """Else the tests below would test nothing."""
-    assert {block.page.name for block in SETTINGS} == {"README.md", "postfix.rst"}
+    assert {block.page.name for block in SETTINGS} == {"README.md", "postfix.rst", "tutorial.rst"}
     assert servers_on(PAGE).keys() == {"--port", "unix:", "tcp:"}
 
 

@@ -39,6 +39,15 @@ class Sessions:
     def sessionAuthenticated(self, session: SessionInfo) -> None:
         self.events.add(Event("sessionAuthenticated", session))
 
+    def authenticationFailed(self, session: SessionInfo, mechanism: str) -> None:
+        self.events.add(Event("authenticationFailed", session, mechanism=mechanism))
+
+    def senderRefused(self, session: SessionInfo, sender: Any, reply: Any) -> None:
+        self.events.add(Event("senderRefused", session, sender=sender, reply=reply))
+
+    def recipientRefused(self, session: SessionInfo, sender: Any, recipient: Any, reply: Any, backend: Any) -> None:
+        self.events.add(Event("recipientRefused", session, sender=sender, recipient=recipient, reply=reply))
+
     def transactionEnded(self, session: SessionInfo, envelope: Envelope, outcomes: tuple[Outcome, ...]) -> None:
         self.events.add(Event("transactionEnded", session, envelope, outcomes))
 

@@ -56,7 +56,7 @@ def server(
     """
     reactor = reactor or FakeReactor()
     names = {"policy", "deliver", "deliverMessage", "connection_policy", "tls", "portal"}
-    names |= {"observers", "spool", "shared_count"}
+    names |= {"observers", "spool", "shared_count", "command_counts"}
     of_factory = {name: options.pop(name) for name in names if name in options}
     if backend is None and not {"deliver", "deliverMessage"} & of_factory.keys():
         backend = ScriptedDeliveries()

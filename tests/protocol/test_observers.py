@@ -7,16 +7,25 @@ from typing import Any
 import pytest
 from dialogue import Client, LoggedErrors, codes, connected, greeted, server, with_recipients
 from twisted.internet.defer import Deferred
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from lmtp_twisted import PermanentFailure
-from lmtp_twisted.interfaces import ISessionObserver
+from lmtp_twisted import PermanentFailure, TemporaryFailure
+from lmtp_twisted.interfaces import IContainingDelivery, ISessionObserver
+from lmtp_twisted.recipients import Resolver
+from lmtp_twisted.resolving import Resolving
+from lmtp_twisted.routing import Router
 from lmtp_twisted.testing import RecordingObserver, ScriptedDeliveries
 
 
 def names(observer: RecordingObserver) -> list[str]:
     """What was heard."""
     return [event.name for event in observer.events]
+
+
+def reply_of(event: Any) -> str:
+    """The codes of a refusal."""
+    return f"{event.reply.code} {event.reply.enhanced}"
 
 
 def ended(observer: RecordingObserver) -> Any:
@@ -119,7 +128,124 @@ def test_a_mail_that_was_refused_is_no_transaction() -> None:
     assert codes(client.after(540)) == ["451 4.4.7"]
     client.say("MAIL FROM:<lost@x>")
     client.lose()
-    assert names(observer) == ["sessionStarted", "sessionEnded"]
+    assert names(observer) == ["sessionStarted", "senderRefused", "senderRefused", "sessionEnded"]
+    assert [str(event.sender) for event in observer.events[1:3]] == ["no@x", "later@x"]
+    assert [reply_of(event) for event in observer.events[1:3]] == ["550 5.7.1", "451 4.4.7"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "sender", "reply"),
+    [
+        ("FROM:<a@x> SIZE=11", "a@x", "552 5.3.4"),
+        ("FROM:<a..b@x>", None, "501 5.1.7"),
+        ("", None, "501 5.5.4"),
+    ],
+)
+def test_senders_that_the_settings_or_the_grammar_refuse_are_told(
+    argument: str, sender: str | None, reply: str
+) -> None:
+    """RFC 5321 §4.1.1.2."""
+    observer = RecordingObserver()
+    client = greeted(observers=[observer], size_limit=10)
+    assert codes(client.say(f"MAIL {argument}")) == [reply]
+    (event,) = [event for event in observer.events if event.name == "senderRefused"]
+    assert (None if event.sender is None else str(event.sender)) == sender
+    assert reply_of(event) == reply
+
+
+def test_a_backend_that_gives_no_delivery_refuses_the_sender() -> None:
+    """Where it has too much to do (RFC 3463 §3.4)."""
+
+    class Busy(ScriptedDeliveries):
+        def getDelivery(self, session: object) -> Any:
+            raise TemporaryFailure("busy", enhanced="4.3.2")
+
+    observer = RecordingObserver()
+    greeted(Busy(), observers=[observer]).say("MAIL FROM:<a@x>")
+    assert [reply_of(event) for event in observer.events if event.name == "senderRefused"] == ["451 4.3.2"]
+
+
+def test_recipients_that_are_refused_are_told_with_who_refused_them() -> None:
+    """By the backend, the settings or the grammar (RFC 5321 §4.1.1.3)."""
+    observer = RecordingObserver()
+    deliveries = ScriptedDeliveries(recipients={"no@x": PermanentFailure("no"), "later@x": Deferred()})
+    client = greeted(deliveries, observers=[observer], max_recipients=1)
+    client.say("MAIL FROM:<a@x>", "RCPT TO:<no@x>", "RCPT TO:<later@x>")
+    client.after(540)
+    client.say("RCPT TO:<a..b@x>", "RCPT TO:<yes@x>", "RCPT TO:<more@x>")
+    events = [event for event in observer.events if event.name == "recipientRefused"]
+    assert [None if event.recipient is None else str(event.recipient) for event in events] == [
+        "no@x",
+        "later@x",
+        None,
+        "more@x",
+    ]
+    assert [reply_of(event) for event in events] == ["550 5.1.1", "451 4.4.7", "501 5.1.3", "452 4.5.3"]
+    assert [event.backend for event in events] == [deliveries, deliveries, None, deliveries]
+    assert {str(event.sender) for event in events} == {"a@x"}
+
+
+def test_an_outcome_names_the_backend_that_took_the_recipient() -> None:
+    """Behind a policy too; where the content was refused nobody was asked."""
+    observer = RecordingObserver()
+    deliveries = ScriptedDeliveries()
+    client = with_recipients(deliveries, policy=ScriptedDeliveries(), observers=[observer], size_limit=10)
+    client.content(b"12345678\r\n")
+    client.say("MAIL FROM:<a@x>", "RCPT TO:<b@x>")
+    client.content(b"123456789\r\n")
+    outcomes = [event.outcomes for event in observer.events if event.name == "transactionEnded"]
+    assert [outcome.backend for (outcome,) in outcomes] == [deliveries, None]
+
+
+def test_a_router_says_whose_a_recipient_is() -> None:
+    """Also within another, and behind a resolver; the one that was not introduced counts too."""
+    observer = RecordingObserver()
+    first, second, refusing = (
+        ScriptedDeliveries(),
+        ScriptedDeliveries(),
+        ScriptedDeliveries(recipients={"c@z": PermanentFailure("no")}),
+    )
+    inner = Router([("@y", second)], first)
+    backend = Resolving(Resolver(), Router([("@z", refusing)], inner))
+    client = with_recipients(backend, "a@x", "b@y", observers=[observer])
+    client.say("RCPT TO:<c@z>")
+    client.content()
+    assert [outcome.backend for outcome in ended(observer).outcomes] == [first, second]
+    assert [event.backend for event in observer.events if event.name == "recipientRefused"] == [refusing]
+
+
+def test_a_delivery_that_cannot_say_whose_a_recipient_is_is_logged(logged: LoggedErrors) -> None:
+    """And the outcome has the backend that gave it."""
+
+    @implementer(IContainingDelivery)
+    class Failing(ScriptedDeliveries):
+        def getDelivery(self, session: object) -> Any:
+            delivery: Any = super().getDelivery(session)
+            delivery.backendFor = lambda recipient: 1 / 0
+            return delivery
+
+    observer, deliveries = RecordingObserver(), Failing()
+    with_recipients(deliveries, observers=[observer]).content()
+    assert [outcome.backend for outcome in ended(observer).outcomes] == [deliveries]
+    assert len(logged.take()) == 1
+
+
+def test_commands_are_counted_by_verb() -> None:
+    """Whatever they are answered; what is no verb of the server's together."""
+    counts: dict[str, int] = {}
+    client = with_recipients(command_counts=counts)
+    client.say("RCPT TO:<b@x>", "noop", "NOOP", "DATA x", "GRUESS GOTT", "", "MAIL FROM:<a@x>")
+    client.content()
+    client.say("QUIT")
+    assert {verb: count for verb, count in counts.items() if count} == {
+        "LHLO": 1,
+        "MAIL": 2,
+        "RCPT": 2,
+        "NOOP": 2,
+        "DATA": 2,
+        "QUIT": 1,
+        "other": 2,
+    }
 
 
 def test_a_transaction_without_recipients_ends_too() -> None:
