@@ -6,13 +6,18 @@ import os
 import re
 import select
 import signal
+import socket
+import stat
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from certificates import write_certificate
 from running_twistd import PATIENCE, TWISTD, Client, Twistd, twistd
+from test_twistd_http import get
+from test_twistd_tls import Implicit
 
 #: A backend that says which process has delivered. What is for "held" waits until somebody writes to "go".
 TELLING = """\
@@ -130,9 +135,129 @@ def test_the_workers_have_the_reactor_of_the_parent(tmp_path: Path, reactor: str
     )
     arguments = ["--port", "0", "--workers", "2", "--backend", "python:telling:deliver"]
     with twistd(tmp_path, *arguments, options=[f"--reactor={reactor}"]) as server, Client(server.port) as client:
-        assert client.deliver("user@example.org")[0].lower().endswith(f"{reactor}selectorreactor") or client.deliver(
-            "user@example.org"
-        )[0].lower().endswith(f"{reactor}reactor")
+        assert re.search(rf"(?i) {reactor}(selector)?reactor$", client.deliver("user@example.org")[0])
+
+
+def test_every_kind_of_port_is_shared_and_a_unix_socket_goes_with_the_parent(tmp_path: Path) -> None:
+    """Those that are opened by number or by path, with TLS from the first octet, behind a proxy, and systemd's."""
+    write_certificate(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        arguments = ["--listen", "unix:plain", "--listen-tls", "unix:secure", "--listen", "haproxy:unix:proxied"]
+        arguments += ["--listen", "systemd:domain=INET:index=0", "--workers", "2", "--backend", "null:"]
+        arguments += ["--tls-certificate", "cert.pem", "--tls-key", "key.pem"]
+        with twistd(tmp_path, *arguments, sockets={"mail": given}) as server:
+            _workers(server)
+            assert stat.S_IMODE((tmp_path / "plain").stat().st_mode) == 0o660
+            with Client(path=tmp_path / "plain") as plain:
+                assert plain.deliver("a@example.org")[0].startswith("250 ")
+            with Implicit(path=tmp_path / "secure") as secure:
+                assert secure.deliver("a@example.org")[0].startswith("250 ")
+            with Client(path=tmp_path / "proxied", is_greeted=False) as proxied:
+                proxied.send("PROXY TCP4 192.0.2.1 192.0.2.2 25 24\r\n")
+                assert proxied.reply().startswith("220 ")
+                assert proxied.deliver("a@example.org")[0].startswith("250 ")
+            with Client(given.getsockname()[1]) as client:
+                assert client.deliver("a@example.org")[0].startswith("250 ")
+            server.terminate()
+            assert server.ended() == -signal.SIGTERM
+        assert not any((tmp_path / name).exists() for name in ("plain", "secure", "proxied"))
+        # systemd's stays open, and who connects waits for the next server.
+        Client(given.getsockname()[1], is_greeted=False).close()
+
+
+def test_a_limit_of_sessions_holds_for_all_workers_together(tmp_path: Path) -> None:
+    with _telling(tmp_path, "--port", "0", "--max-sessions", "9") as (server, workers), ExitStack() as stack:
+        clients = [stack.enter_context(Client(server.port)) for _ in range(9)]
+        assert {_process(client) for client in clients} <= set(workers)
+        with Client(server.port) as late:
+            assert late.greeting.startswith("421 4.3.2 ")
+        # Those of a worker that has died do not count any more.
+        victims = [client for client in clients if _process(client) == workers[0]] or clients
+        os.kill(_process(victims[0]), signal.SIGKILL)
+        server.until("killed by SIGKILL; ")
+        for _ in victims:
+            assert stack.enter_context(Client(server.port)).greeting.startswith("220 ")
+        with Client(server.port) as late:
+            assert late.greeting.startswith("421 4.3.2 ")
+
+
+def test_a_limit_of_a_peers_sessions_holds_for_all_workers_together(tmp_path: Path) -> None:
+    with (
+        _telling(tmp_path, "--port", "0", "--listen", "unix:lmtp", "--max-sessions-per-peer", "3") as (server, _),
+        ExitStack() as stack,
+    ):
+        for _ in range(3):
+            assert stack.enter_context(Client(server.port)).greeting.startswith("220 ")
+        with Client(server.port) as late:
+            assert late.greeting.startswith("421 4.3.2 ")
+        # Another peer.
+        with Client(path=tmp_path / "lmtp") as other:
+            assert other.greeting.startswith("220 ")
+
+
+def test_the_parent_shows_the_status_and_asks_the_workers_for_it(tmp_path: Path) -> None:
+    with _telling(tmp_path, "--port", "0", "--http", "0") as (server, workers):
+        web = int(server.until(r"status on http://127\.0\.0\.1:(\d+)/\n")[1])
+        assert get(web, "/health") == (200, "ok\n")
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            assert get(web, "/health") == (503, "not taking mail\n")
+        finally:
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+        assert get(web, "/health") == (200, "ok\n")
+
+
+# Other rules
+
+
+def test_a_reload_reaches_all_workers_and_ports_come_and_go(tmp_path: Path) -> None:
+    (tmp_path / "telling.py").write_text(TELLING)
+    file = tmp_path / "lmtp.toml"
+    rest = 'backend = "python:telling:deliver"\nport = 0\nworkers = 2\n'
+    file.write_text(f'hostname = "one.example"\n{rest}listen = ["unix:old"]\n')
+    with twistd(tmp_path, "--config", "lmtp.toml") as server, ExitStack() as stack:
+        workers = _workers(server)
+        kept = _clients_of_both(stack, server.port, workers)
+        port = server.port
+        with Client(path=tmp_path / "old") as old:
+            assert old.greeting.startswith("220 one.example ")
+            file.write_text(f'hostname = "two.example"\n{rest}listen = ["unix:new"]\n')
+            server.reload(rf"listening on {tmp_path}/new\n(?:.*\n)*.*listening no more on unix:{tmp_path}/old\n")
+            assert not (tmp_path / "old").exists()
+            assert old.deliver("a@example.org")[0].startswith("250 ")
+        news = _clients_of_both(stack, port, workers)
+        assert all(client.greeting.startswith("220 two.example ") for client in news.values())
+        for pid, client in kept.items():
+            assert _process(client) == pid
+        with Client(path=tmp_path / "new") as new:
+            assert new.greeting.startswith("220 two.example ")
+        # One that is wrong changes nothing, also not for a worker that starts then.
+        file.write_text(f'hostname = "three.example"\n{rest}listen = ["unix:/nowhere/lmtp"]\n')
+        server.reload("all stays as it was")
+        os.kill(workers[0], signal.SIGKILL)
+        third = int(server.until(r"worker 1 \(process (\d+)\) serves\n")[1])
+        clients = _clients_of_both(stack, port, [third, workers[1]])
+        assert all(client.greeting.startswith("220 two.example ") for client in clients.values())
+        with Client(path=tmp_path / "new") as new:
+            assert new.greeting.startswith("220 two.example ")
+
+
+def test_a_worker_has_the_certificate_that_its_parent_has_read_when_it_was_right(tmp_path: Path) -> None:
+    write_certificate(tmp_path)
+    arguments = ["--listen-tls", "unix:secure", "--tls-certificate", "cert.pem", "--tls-key", "key.pem"]
+    with twistd(tmp_path, *arguments, "--workers", "2", "--backend", "null:") as server:
+        workers = _workers(server)
+        with Implicit(path=tmp_path / "secure"):
+            pass
+        (tmp_path / "key.pem").unlink()
+        server.output = ""
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        _workers(server)
+        with Implicit(path=tmp_path / "secure") as secure:
+            assert secure.greeting.startswith("220 ")
 
 
 # Death
@@ -222,6 +347,40 @@ def test_a_worker_that_does_not_end_is_killed(tmp_path: Path) -> None:
         server.terminate()
         assert server.ended() == -signal.SIGTERM
     assert re.search(r"has ended, killed by SIGKILL: it did not end in time\n", server.output)
+
+
+def test_as_a_daemon_all_of_it_goes_to_the_file_of_the_log_and_is_reopened(tmp_path: Path) -> None:
+    (tmp_path / "telling.py").write_text(TELLING)
+    options = ["--pidfile", "lmtp.pid", "--logfile", "lmtp.log"]
+    arguments = ["--port", "0", "--workers", "2", "--backend", "python:telling:deliver"]
+    done = subprocess.run(
+        [*TWISTD, *options, "lmtp", *arguments], cwd=tmp_path, capture_output=True, timeout=PATIENCE, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    log, pid = tmp_path / "lmtp.log", int((tmp_path / "lmtp.pid").read_text())
+    try:
+        with ExitStack() as stack:
+            port = int(log.read_text().partition("listening on 127.0.0.1:")[2].split()[0])
+            clients = [stack.enter_context(Client(port))]
+            workers = {int(found) for found in re.findall(r"worker \d \(process (\d+)\) serves", log.read_text())}
+            while len(workers) < 2:
+                clients[0].say("NOOP")
+                workers = {int(found) for found in re.findall(r"worker \d \(process (\d+)\) serves", log.read_text())}
+            both = _clients_of_both(stack, port, list(workers))
+            log.rename(tmp_path / "lmtp.log.1")
+            os.kill(pid, signal.SIGUSR1)
+            for client in both.values():
+                count = -1
+                while not log.exists() or log.read_text().count("to=<late@") == count:
+                    count = log.read_text().count("to=<late@") if log.exists() else -1
+                    client.deliver("late@example.org")
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        _end_of(pid)
+    assert log.read_text().endswith("Server Shut Down.\n")
+    assert not (tmp_path / "lmtp.pid").exists()
+    for worker in workers:
+        _end_of(worker)
 
 
 # Command lines

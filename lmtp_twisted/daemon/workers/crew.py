@@ -80,13 +80,14 @@ class Crew:
         for worker in self._workers:
             worker.say({"reopen": True})
 
-    def reload(self) -> None:
-        """There is another configuration, which has been found to be right."""
+    def reload(self) -> Deferred[Any]:
+        """
+        There is another configuration, which has been found to be right.
+
+        :returns: fires when all go by it.
+        """
         self._generation += 1
-        for worker in self._workers:
-            if worker.is_told:
-                orders = self._orders()
-                worker.say({"reload": orders.message}, orders.descriptors)
+        return gatherResults([worker.reload() for worker in self._workers])
 
     def stop(self, patience: float) -> Deferred[Any]:
         """

@@ -72,10 +72,9 @@ class Employment(Service):
             self._server.reopen()
         elif "reload" in message:
             self._ports.give(ports_of(message["reload"], descriptors))
-            # The descriptors have come.
-            self._channel.say({"told": True})
             fill(self._given, message["reload"])
             self._server.reload()
+            self._channel.say({"reloaded": True})
         elif "stop" in message:
             self._stop()
 

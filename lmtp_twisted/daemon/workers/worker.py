@@ -96,6 +96,7 @@ class Worker(ProcessProtocol):
         self._why = ""
         self._timer: Any = None
         self._lent: list[int] = []
+        self._reloaded: list[Deferred[None]] = []
         self._stopped: Deferred[None] | None = None
         self.unanswered = 0
         self.is_serving = False
@@ -136,11 +137,6 @@ class Worker(ProcessProtocol):
         adopt(self._reactor, ours, self._channel)
         self._channel.say(orders.message, orders.descriptors)
 
-    @property
-    def is_told(self) -> bool:
-        """Whether it has been told to start, and not yet ended: what changes since then, it has to be told."""
-        return self._channel is not None
-
     def say(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         """
         :param message: for its process, where there is one.
@@ -159,15 +155,35 @@ class Worker(ProcessProtocol):
             return
         # It has all that was sent before it said this.
         self._take_back()
-        if "failed" in message:
+        if "reloaded" in message:
+            self._call_reloaded()
+        elif "failed" in message:
             self._why = one_line(message["failed"])
         elif "serving" in message:
             self._timer.cancel()
             self.is_serving = True
             _log.info("{name} serves", name=self._name)
             self._begun()
-        elif message.get("refused"):
-            _log.error("{name} keeps the old configuration: {why}", name=self._name, why=one_line(message["refused"]))
+
+    def reload(self) -> Deferred[None]:
+        """
+        There are other orders.
+
+        :returns: fires when it has followed them, or has ended: the next one gets them when it starts.
+        """
+        reloaded: Deferred[None] = Deferred()
+        self._reloaded.append(reloaded)
+        if self._channel is None:
+            self._call_reloaded()
+        else:
+            orders = self._orders()
+            self.say({"reload": orders.message}, orders.descriptors)
+        return reloaded
+
+    def _call_reloaded(self) -> None:
+        waiting, self._reloaded = self._reloaded, []
+        for deferred in waiting:
+            deferred.callback(None)
 
     def _take_back(self) -> None:
         for descriptor in self._lent:
@@ -180,6 +196,7 @@ class Worker(ProcessProtocol):
         """It does not hear us any more, so it comes to its end by itself, or has done so."""
         self._channel = None
         self._take_back()
+        self._call_reloaded()
 
     def processEnded(self, reason: Failure) -> None:
         """See :class:`~twisted.internet.interfaces.IProcessProtocol`."""
