@@ -87,6 +87,18 @@ CONTENDERS = {
             _module("twisted.plugins.lmtp_twisted_dropin"),
         ),
         Contender(
+            "twistd-null-json",
+            True,
+            lambda port, directory: twistd(port, directory, "null:", "--log-format", "json"),
+            _module("twisted.plugins.lmtp_twisted_dropin"),
+        ),
+        Contender(
+            "twistd-null-silent",
+            True,
+            lambda port, directory: twistd(port, directory, "null:", "--log-level", "error"),
+            _module("twisted.plugins.lmtp_twisted_dropin"),
+        ),
+        Contender(
             "twistd-maildir",
             True,
             lambda port, directory: twistd(port, directory, f"maildir:{directory / 'mail'}"),

@@ -8,6 +8,7 @@ from benchmarks.load import Load, Measurement, lockstep, pipelined
 from benchmarks.process import Server
 
 NULL = ("library-null", "twistd-null", "smtp-sink", "go-smtp", "smtp-server", "aiosmtpd")
+LOGGING = ("twistd-null-silent", "twistd-null", "twistd-null-json")
 MAILDIR = ("twistd-maildir", "dovecot", "bare-calls")
 
 
@@ -67,6 +68,10 @@ SCENARIOS = (
         NULL,
     ),
     Scenario("lockstep", "4 KiB to 1 recipient, lock-step (smtp-source), forgotten", lockstep, _load(1), NULL),
+    Scenario(
+        "log-1", "4 KiB to 1 recipient, forgotten; without a log, with text, with JSON", pipelined, _load(1), LOGGING
+    ),
+    Scenario("log-5", "4 KiB to 5 recipients, the same", pipelined, _load(5), LOGGING),
     *(_kept(recipients, sessions) for sessions in (10, 50) for recipients in (1, 5)),
     *(_kept(1, sessions, octets=1_000_000) for sessions in (10, 50)),
 )

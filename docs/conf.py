@@ -11,13 +11,22 @@ author = "The lmtp-twisted maintainers"
 copyright = author
 version = release = installed_version("lmtp-twisted")
 
-extensions = ["sphinx.ext.autodoc", "benchmark_figures", "lmtp_reference", "peer_facts", "session_states"]
+extensions = ["sphinx.ext.autodoc", "benchmark_figures", "lmtp_reference", "peer_facts", "proofs", "session_states"]
 exclude_patterns = ["_build"]
 
 # They would make one dash of the two hyphens of an option.
 smartquotes = False
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_favicon = "_static/logo.svg"
+html_theme_options = {
+    "light_logo": "logo.svg",
+    "dark_logo": "logo.svg",
+    "light_css_variables": {"color-brand-primary": "#8a2c2c", "color-brand-content": "#8a2c2c"},
+    "dark_css_variables": {"color-brand-primary": "#e58a7d", "color-brand-content": "#e58a7d"},
+}
 html_title = f"lmtp-twisted {release}"
 html_copy_source = False
 html_show_sphinx = False

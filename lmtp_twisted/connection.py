@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lmtp_twisted.awaiting import FAILURES, cancel, deferred_of
+from lmtp_twisted.disconnect import Disconnect
 from lmtp_twisted.errors import TemporaryFailure
 from lmtp_twisted.extensions.starttls import facts_of
 from lmtp_twisted.flow import HeldLineReceiver, Hold
@@ -55,6 +56,7 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         self.factory = factory
         self.clock = factory.reactor
         self.outbox = factory.outbox
+        self.turns = factory.turns
         self._patience = 0.0
         self._last_heard = 0.0
         # Final replies are owed: until they are sent, nothing but a lost connection ends the session.
@@ -236,9 +238,23 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         :param then: gets the reply.
         """
         if waiting is None:
-            then(question.verdict(answer))
+            self._judged(question.verdict(answer), then)
         else:
-            self._wait(waiting, lambda answer: then(question.verdict(answer)))
+            self._wait(waiting, lambda answer: self._judged(question.verdict(answer), then))
+
+    def _judged(self, verdict: Reply, then: Callable[[Reply], None]) -> None:
+        if isinstance(verdict, Disconnect):
+            self.send(verdict.encoded[: verdict.octets])
+            self._cut_off(verdict)
+        else:
+            then(verdict)
+
+    def _cut_off(self, disconnect: Disconnect) -> None:
+        """The application wants the connection to end here, as if it were lost."""
+        self._abandon()
+        self.close(linger=not disconnect.reset)
+        if disconnect.reset:
+            self.transport.abortConnection()
 
     def _wait(
         self,

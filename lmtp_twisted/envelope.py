@@ -108,6 +108,7 @@ class Outcome:
     :ivar seconds: from the final dot to the reply.
     :ivar backend: the :class:`~lmtp_twisted.interfaces.ILMTPDeliveryFactory` that took the recipient; ``None`` where
         none was asked to deliver, since the content was refused.
+    :ivar message_id: what the message has as its Message-ID, printable ASCII; empty where none is near its beginning.
     """
 
     recipient: Recipient
@@ -116,6 +117,7 @@ class Outcome:
     size: int
     seconds: float
     backend: Any = None
+    message_id: str = ""
 
 
 # The same senders and recipients come again and again, and these values are frozen: a look-up costs a tenth of a parse.

@@ -23,18 +23,23 @@ from lmtp_twisted.offer import Offer, Offers
 from lmtp_twisted.outbox import Outbox
 from lmtp_twisted.policy import PolicyFirst
 from lmtp_twisted.protocol import LMTPProtocol
+from lmtp_twisted.receiving import FEW_RECIPIENTS
 from lmtp_twisted.sequence import LEAD_TO_AUTH, NEED_AUTH, SEQUENCE, State
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
 from lmtp_twisted.threads import default_pool
 from lmtp_twisted.transaction import Transaction
+from lmtp_twisted.turns import Turns
 from lmtp_twisted.verdict import backend_for
 from lmtp_twisted.wire import replies
 from lmtp_twisted.wire.parameters import Body
 from lmtp_twisted.wire.replies import Reply
 
 _log = Logger(namespace="lmtp_twisted")
+
+# So many more recipients at a time are counted among those of all messages.
+_MORE_RECIPIENTS = 50
 
 Handler = Callable[[Any, bytes], None]
 
@@ -122,7 +127,9 @@ class LMTPFactory(ServerFactory):
         self.spool = spool or Spool(reactor, default_pool(reactor))
         self.outbox = Outbox(reactor)
         self.command_counts = command_counts
+        self.turns = Turns(reactor, self.outbox)
         self.sessions: set[Connection] = set()
+        self.first_room = min(FEW_RECIPIENTS, self.settings.max_recipients)
         own_count = own_count or HeadCount(self.settings.max_sessions, self.settings.max_sessions_per_peer)
         self.counts: tuple[HeadCount, ...] = (own_count,) if shared_count is None else (own_count, shared_count)
         self._emptied: list[Deferred[None]] = []
@@ -232,10 +239,16 @@ class LMTPFactory(ServerFactory):
             return replies.UNKNOWN_PARAMETER
         if not recipient.address.is_ascii and not transaction.sender.parameters.smtputf8:
             return replies.RECIPIENT_NEEDS_SMTPUTF8
-        if len(transaction.accepted) >= self.settings.max_recipients:
-            self.limit_reached(session, Limit.RECIPIENTS)
-            return replies.TOO_MANY_RECIPIENTS
-        return None
+        return None if len(transaction.accepted) < transaction.room else self._no_room_for_more(session, transaction)
+
+    def _no_room_for_more(self, session: SessionInfo, transaction: Transaction) -> Reply | None:
+        most = self.settings.max_recipients
+        if transaction.room < most and self.spool.make_room_for_recipients(_MORE_RECIPIENTS):
+            transaction.room = min(transaction.room + _MORE_RECIPIENTS, most)
+            transaction.reserved += _MORE_RECIPIENTS
+            return None
+        self.limit_reached(session, Limit.RECIPIENTS)
+        return replies.TOO_MANY_RECIPIENTS if transaction.room >= most else replies.TOO_MANY_RECIPIENTS_NOW
 
     # What sessions tell
 
@@ -345,8 +358,17 @@ class LMTPFactory(ServerFactory):
 
     def transaction_ended(self, session: SessionInfo, transaction: Transaction, backend: Any) -> None:
         """A transaction is over."""
-        if self.observers:
-            self._tell("transactionEnded", session, transaction.envelope, transaction.outcomes(backend))
+        self.spool.recipients -= transaction.reserved
+        transaction.reserved = 0
+        if not self.observers:
+            return
+        # What _tell does, but this is told for each message.
+        envelope, outcomes = transaction.envelope, transaction.outcomes(backend)
+        for observer in self.observers:
+            try:
+                observer.transactionEnded(session, envelope, outcomes)
+            except Exception:
+                self._failed("transactionEnded", observer)
 
     def unknown_command(self) -> None:
         """A verb that is none of ours was said."""
@@ -358,7 +380,10 @@ class LMTPFactory(ServerFactory):
             try:
                 getattr(observer, event)(*arguments)
             except Exception:
-                _log.failure("{event} of {observer!r} failed", event=event, observer=observer)
+                self._failed(event, observer)
+
+    def _failed(self, event: str, observer: object) -> None:
+        _log.failure("{event} of {observer!r} failed", event=event, observer=observer)
 
     @property
     def is_taking(self) -> bool:

@@ -22,6 +22,7 @@ nothing of how much waits; ours keeps a position instead.
 from __future__ import annotations
 
 import enum
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -34,15 +35,22 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lmtp_twisted.outbox import Outbox
+from lmtp_twisted.turns import Turns
 
 _log = Logger(namespace="lmtp_twisted")
 
 #: Octets that may come while the session waits, before the transport is paused.
 AHEAD = 64 * 1024
+#: Octets of replies that the system is asked to keep for a client that does not read.
+SEND_BUFFER = 128 * 1024
 #: Seconds that a closed session, whose replies are all sent, reads away what its client still sends.
 LINGER = 5.0
 #: Replies of a burst that leave together at the most.
 MOST_TOGETHER = 200
+#: Lines that are run before it is asked whether others should have their turn.
+LINES_IN_A_ROW = 50
+#: Octets of input that are no little message.
+MUCH = 16 * 1024
 #: Octets that are kept of a line that is too long: enough for its verb.
 KEPT_OF_SKIPPED = 16
 
@@ -60,6 +68,8 @@ class Hold(enum.IntEnum):
     GREETING = 4
     #: A failed login is answered late.
     PENALTY = 5
+    #: Others have their turn.
+    TURN = 6
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -70,11 +80,13 @@ class HeldLineReceiver(LineReceiver):
 
     :ivar clock: an :class:`~twisted.internet.interfaces.IReactorTime`.
     :ivar outbox: where replies wait for the end of the reactor's turn.
+    :ivar turns: where sessions wait for theirs.
     """
 
     transport: Any
     clock: Any
     outbox: Outbox
+    turns: Turns
 
     # What most sessions never set is on the class: up to 30 attributes of its own an object keeps them in itself
     # (CPython's SHARED_KEYS_MAX_SIZE), with more each look at one of them takes longer.
@@ -84,6 +96,8 @@ class HeldLineReceiver(LineReceiver):
     _sends_at_once = False
     _input_has_ended = False
     _is_closed = False
+    # Whether its last turn did not end by itself: there was more than a turn's work, or the replies were too many.
+    _is_greedy = False
     _timer: Any = None
 
     def __init__(self) -> None:
@@ -101,6 +115,9 @@ class HeldLineReceiver(LineReceiver):
         self._sends_at_once = type(self.transport) in (tcp.Server, unix.Server) and hasattr(
             self.transport, "_tempDataBuffer"
         )
+        if isinstance(self.transport, tcp.Server):
+            # Else the system keeps megabytes for each client that does not read.
+            self.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
     def dataReceived(self, data: bytes) -> None:
         """Give the octets to the line or content handlers, then let the replies leave."""
@@ -111,12 +128,12 @@ class HeldLineReceiver(LineReceiver):
         else:
             self._input = self._input[self._at :] + data
             self._at = 0
-            self._depth = 1
             began_in_content = not self.line_mode
-            try:
-                self._run()
-            finally:
-                self._depth = 0
+            if self._input:
+                if self.turns.is_over:
+                    self._give_way()
+                else:
+                    self._take_turn()
             if self._output:
                 # A client that sends one command at a time waits for its reply, and most likely nobody else does.
                 if began_in_content or len(self._output) > 1:
@@ -135,8 +152,32 @@ class HeldLineReceiver(LineReceiver):
             self._transport_is_paused = True
             self.transport.pauseProducing()
 
-    def _run(self) -> None:
-        """Use up the input, as far as nothing holds it back."""
+    def _take_turn(self) -> None:
+        begun = self.turns.begin()
+        self._depth = 1
+        if self._is_greedy:
+            self._is_greedy = False
+        try:
+            self._run(begun)
+        finally:
+            self._depth = 0
+            self.turns.end(begun)
+
+    def _give_way(self) -> None:
+        self.hold(Hold.TURN)
+        self.turns.wait(lambda: self.release(Hold.TURN), is_patient=self.asks_much)
+
+    @property
+    def asks_much(self) -> bool:
+        """Whether it is likely that others ask for less, and should come first."""
+        return self._is_greedy or len(self._input) - self._at > MUCH
+
+    def _run(self, begun: float) -> None:
+        """
+        Use up the input, as far as nothing holds it back.
+
+        :param begun: when this turn of ours did.
+        """
         longest = self.MAX_LENGTH
         while not self.paused:
             data, at, line_received = self._input, self._at, self.lineReceived
@@ -150,7 +191,7 @@ class HeldLineReceiver(LineReceiver):
                     return
             else:
                 # One line after the other, as long as none of them changes how the input is to be read.
-                while True:
+                for _ in range(LINES_IN_A_ROW):
                     end = data.find(b"\n", at)
                     if end < 0 or end - at > longest:
                         if end >= 0 or len(data) - at > longest:
@@ -164,6 +205,9 @@ class HeldLineReceiver(LineReceiver):
                         break
                 if end < 0 and not self._skipping:
                     return
+            if self._at < len(self._input) and not self.paused and self.turns.is_used_up(begun):
+                self._is_greedy = True
+                self._give_way()
 
     def _skip(self) -> bool:
         """
@@ -250,11 +294,13 @@ class HeldLineReceiver(LineReceiver):
     def pauseProducing(self) -> None:
         """The transport's buffer is full: the client does not read."""
         self.hold(Hold.OUTPUT)
+        self._is_greedy = True
         self._start_timer(self.write_timeout)
 
     def resumeProducing(self) -> None:
         """The transport's buffer is empty again."""
         self._stop_timer()
+        self.outbox.is_read(self._give_up)
         self.release(Hold.OUTPUT)
 
     def stopProducing(self) -> None:
@@ -339,6 +385,8 @@ class HeldLineReceiver(LineReceiver):
                 return
             data = data[sent:]
         transport.write(data)
+        if Hold.OUTPUT in self._holds:
+            self.outbox.is_unread(self._give_up, len(data))
 
     def close(self, *, linger: bool = False) -> None:
         """
@@ -388,6 +436,7 @@ class HeldLineReceiver(LineReceiver):
         self.clearLineBuffer()
         self._output.clear()
         self.outbox.discard(self._flush)
+        self.outbox.is_read(self._give_up)
         self._stop_timer()
 
     @property

@@ -89,6 +89,23 @@ class ILMTPDeliveryFactory(Interface):
         """
 
 
+class IMeasuredBackend(ILMTPDeliveryFactory):
+    """
+    A backend that tells figures of its own for metrics. The server asks each backend that was made from a description.
+    """
+
+    def figures():  # type: ignore[no-untyped-def]  # zope method
+        """
+        Asked once a second in the reactor thread, so it looks and does not wait.
+
+        :returns: a mapping of at most 20 names to numbers: ``waiting``, ``working`` and ``connections`` for how many
+            there are of now, and names of its own of small letters, digits and ``_``. One that ends in ``_total`` only
+            grows. In place of a number may be ``{"buckets": {"1": 3, "10": 5, "+Inf": 0}, "sum": 41}``: how many of
+            something were at most so large, each counted once, and their sum. Each is served as ``lmtp_backend_NAME``
+            with the label ``backend``.
+        """
+
+
 class ILMTPDelivery(Interface):
     """
     One message's way through the application. State that belongs to one message lives here: what ``validateTo``

@@ -15,6 +15,9 @@ from twisted.logger import Logger
 
 _log = Logger(namespace="lmtp_twisted")
 
+#: Octets that all clients together may leave unread, beyond what the system keeps for each.
+MOST_UNREAD = 64 * 1024 * 1024
+
 
 class Outbox:
     """
@@ -27,6 +30,9 @@ class Outbox:
         self._clock = clock
         self._waiting: list[Callable[[], None]] = []
         self._call: Any = None
+        # By what gives a client up: octets that it has not read. Those who have not for longest come first.
+        self._unread: dict[Callable[[], None], int] = {}
+        self._unread_in_all = 0
 
     def add(self, flush: Callable[[], None]) -> None:
         """
@@ -53,3 +59,21 @@ class Outbox:
                 flush()
             except Exception:
                 _log.failure("replies could not be sent")
+
+    def is_unread(self, give_up: Callable[[], None], octets: int) -> None:
+        """
+        A client does not read what it is sent. Where too much is unread, who has not read for longest is given up.
+
+        :param give_up: ends its connection.
+        :param octets: that wait for it now, in addition to those that did.
+        """
+        self._unread[give_up] = self._unread.get(give_up, 0) + octets
+        self._unread_in_all += octets
+        while self._unread_in_all > MOST_UNREAD:
+            first = next(iter(self._unread))
+            self.is_read(first)
+            first()
+
+    def is_read(self, give_up: Callable[[], None]) -> None:
+        """It has read all, or is gone."""
+        self._unread_in_all -= self._unread.pop(give_up, 0)

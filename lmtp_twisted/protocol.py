@@ -174,6 +174,7 @@ class LMTPProtocol(Negotiator):
             self.send,
             self._transaction_done,
         )
+        transaction.room = self.factory.first_room
         # Known from here on, so that a lost connection aborts it.
         self._transaction = transaction
         try:
@@ -211,7 +212,7 @@ class LMTPProtocol(Negotiator):
             reply = self._refuse_path(error, argument)
             self.factory.recipient_refused(self.session, transaction, None, reply, self._backend)
             return
-        if not recipient.is_plain or len(transaction.accepted) >= self.factory.settings.max_recipients:
+        if not recipient.is_plain or len(transaction.accepted) >= transaction.room:
             refusal = self.factory.recipient_refusal(recipient, self.offer, self.session, transaction)
             if refusal is not None:
                 self._refuse_recipient(recipient, transaction, refusal)

@@ -5,6 +5,7 @@ delivery, and back. The commands around it are :mod:`lmtp_twisted.protocol`'s.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,25 @@ if TYPE_CHECKING:
 
 _LIMITS = {replies.TOO_LARGE: Limit.MESSAGE_SIZE, replies.MAIL_LOOP: Limit.RECEIVED_LINES}
 
+#: Recipients of a message that costs little.
+FEW_RECIPIENTS = 20
 #: Seconds that a session which got its last replies while the server shuts down may wait with its next command.
 _GRACE = 5.0
+
+
+class Activity(enum.Enum):
+    """What a session does."""
+
+    #: Waits for the client to begin a message.
+    WAITING = "waiting"
+    #: Takes recipients.
+    ENVELOPE = "envelope"
+    #: Takes the content.
+    CONTENT = "content"
+    #: Delivers.
+    DELIVERY = "delivery"
+    #: Is about to end.
+    CLOSING = "closing"
 
 
 class Receiver(Connection):
@@ -59,6 +77,12 @@ class Receiver(Connection):
         self._backend = factory.backend
         self._go_by(factory.locked_handlers if factory.settings.auth_required else factory.handlers)
 
+    @property
+    def asks_much(self) -> bool:
+        """See :attr:`HeldLineReceiver.asks_much`. What is done for each recipient is done at once for all."""
+        transaction = self._transaction
+        return super().asks_much or (transaction is not None and len(transaction.accepted) > FEW_RECIPIENTS)
+
     def _go_by(self, tables: Sequence[Mapping[bytes, Any]], state: State = State.START) -> None:
         """From now on the handlers of these tables are called."""
         self._tables = tables
@@ -67,6 +91,22 @@ class Receiver(Connection):
     def _enter(self, state: State) -> None:
         self._state = state
         self._handlers = self._tables[state]
+
+    @property
+    def transactions(self) -> int:
+        """How many there were, the one of now included: MAIL commands that came to a delivery."""
+        return self._transactions
+
+    @property
+    def activity(self) -> Activity:
+        """What the session does now."""
+        if self._is_closed or self._last_word is not None:
+            return Activity.CLOSING
+        if self._is_past_the_dot:
+            return Activity.DELIVERY
+        if self._decoder is not None or self._reception is not None:
+            return Activity.CONTENT
+        return Activity.WAITING if self._transaction is None else Activity.ENVELOPE
 
     def shut_down(self, last_word: Reply = replies.SHUTTING_DOWN) -> None:
         """See :meth:`Connection.shut_down`."""
@@ -285,6 +325,9 @@ class Receiver(Connection):
         self.factory.transaction_ended(self.session, transaction, self._backend)
         self.session.xforward = {}
         self._enter(State.READY)
+        if transaction.disconnect is not None:
+            self._cut_off(transaction.disconnect)
+            return
         if self._last_word is not None:
             self._wait_for_client(_GRACE)
         if self._holds:

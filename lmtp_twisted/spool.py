@@ -16,17 +16,20 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from lmtp_twisted.envelope import Recipient
+from lmtp_twisted.wire.headers import LOOKED_AT
 from lmtp_twisted.wire.replies import Reply
 
 #: Octets that are read from or written to a file at once.
 BLOCK = 256 * 1024
-#: Octets that a message may keep in memory where the budget is used up.
+#: Octets that a message may keep in memory where the budget is used up, and as many of its header block.
 _LEAST = 16 * 1024
+#: Blocks that are written or read at a time, so that a slow disk does not take all threads of the pool.
+_AT_A_TIME = 8
 #: Segments below this size are gathered, so that a message in tiny segments is not a million objects.
 _SMALL = 2048
 
@@ -42,18 +45,42 @@ class Spool:
     :ivar threshold: octets that one message may keep in memory.
     :ivar budget: octets that all messages together may keep in memory; beyond it they go to files earlier.
     :ivar used: octets in memory now.
+    :ivar most_recipients: that the messages which are under way have, beyond the first few of each.
+    :ivar recipients: how many these are now.
+    :ivar open_files: the descriptors of the files of now; changed by any thread.
     """
 
     reactor: Any
     pool: ThreadPool
     directory: str | None = None
     threshold: int = 1024 * 1024
-    budget: int = 256 * 1024 * 1024
+    budget: int = 128 * 1024 * 1024
     used: int = 0
+    most_recipients: int = 60_000
+    recipients: int = 0
+    open_files: set[int] = attrs.field(factory=set, init=False, repr=False)
+    _turns: DeferredSemaphore = attrs.field(factory=lambda: DeferredSemaphore(_AT_A_TIME), init=False, repr=False)
 
     def defer(self, function: Any, *arguments: Any) -> Deferred[Any]:
         """Call a function in a thread of the pool."""
-        return deferToThreadPool(self.reactor, self.pool, function, *arguments)
+        waiting: Deferred[Any] = self._turns.run(deferToThreadPool, self.reactor, self.pool, function, *arguments)
+        return waiting
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the budget is used up."""
+        return self.used > self.budget
+
+    def make_room_for_recipients(self, count: int) -> bool:
+        """
+        A message has more recipients.
+
+        :returns: whether it may.
+        """
+        if self.recipients + count > self.most_recipients:
+            return False
+        self.recipients += count
+        return True
 
 
 class Content:
@@ -72,6 +99,7 @@ class Content:
         "_head_is_known",
         "_held",
         "_is_writing",
+        "_of_head",
         "_spool",
         "_tail",
         "size",
@@ -88,6 +116,8 @@ class Content:
         self._head = b""
         self._head_is_known = False
         self._held = 0
+        # Octets of the head that stay in memory, and are counted, where the content goes to a file.
+        self._of_head = 0
         self._is_writing = False
         self.size = 0
 
@@ -112,10 +142,8 @@ class Content:
             if self._tail is not None:
                 self._gather()
             self._chunks.append(data)
-        if self._file is not None:
-            return self._held >= BLOCK
-        spool = self._spool
-        return self._held > spool.threshold or (spool.used > spool.budget and self._held > _LEAST)
+        most = self._spool.threshold if self._file is None else BLOCK - 1
+        return self._held > most or (self._held > _LEAST and self._spool.is_full)
 
     def _gather(self) -> None:
         if self._tail is not None:
@@ -133,10 +161,13 @@ class Content:
         written, self._held = self._held, 0
         if not self._head_is_known:
             beginning = self._head + b"".join(chunks)
-            self._head = cut_head(beginning, self.HEAD)
+            self._head = cut_head(beginning, _LEAST if self._spool.is_full else self.HEAD)
             self._head_is_known = len(self._head) < len(beginning)
+            # It stays in memory.
+            written += self._of_head - len(self._head)
+            self._of_head = len(self._head)
         if self._file is None:
-            self._file = _UnnamedFile()
+            self._file = _UnnamedFile(self._spool.open_files)
         self._is_writing = True
         done = self._spool.defer(self._file.write, self._spool.directory, chunks)
 
@@ -162,8 +193,8 @@ class Content:
         Give back this content's part of the budget: its message is dealt with. It can still be read by whoever holds
         it; the file goes with the last of them.
         """
-        self._spool.used -= self._held
-        self._held = 0
+        self._spool.used -= self._held + self._of_head
+        self._held = self._of_head = 0
 
     def discard(self, why: Reply | None = None) -> None:
         """
@@ -172,8 +203,10 @@ class Content:
         :param why: for those who read a content while it comes, and here nobody does.
         """
         self.release()
+        # Who sent it is asked for most where it was refused.
+        self._gather()
+        self._head = self.beginning(LOOKED_AT)[:LOOKED_AT]
         self._chunks.clear()
-        self._tail = None
         file, self._file = self._file, None
         if file is not None and not self._is_writing:
             # Not left to its last reference, which a traceback in somebody's log may hold for long.
@@ -193,6 +226,16 @@ class Content:
                 first = b"".join(self._chunks)
             self._head = cut_head(first, len(first))
         return self._head
+
+    def beginning(self, octets: int) -> bytes:
+        """The first octets of the content: so many or more, where it has them in memory. Nothing is parsed."""
+        if self._head:
+            return self._head
+        chunks = self._chunks
+        first = chunks[0] if chunks else b""
+        if len(first) >= octets or len(chunks) < 2:
+            return first
+        return b"".join(chunks[: octets // _SMALL + 1])
 
     def head_is_shorter_than(self, octets: int) -> bool:
         """Whether a look at so many octets shows that the header block has fewer; if not it may, all the same."""
@@ -255,14 +298,16 @@ def cut_head(data: bytes, limit: int) -> bytes:
 class _UnnamedFile:
     """A file that is gone with its last reader, or with the process. Its methods block: for threads only."""
 
-    __slots__ = ("_descriptor",)
+    __slots__ = ("_descriptor", "_open_files")
 
-    def __init__(self) -> None:
+    def __init__(self, open_files: set[int]) -> None:
         self._descriptor = -1
+        self._open_files = open_files
 
     def write(self, directory: str | None, chunks: list[bytes]) -> None:
         if self._descriptor < 0:
             self._descriptor = _open_unnamed(directory or tempfile.gettempdir())
+            self._open_files.add(self._descriptor)
         data = memoryview(b"".join(chunks))
         chunks.clear()
         while data:
@@ -280,6 +325,8 @@ class _UnnamedFile:
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
+            # Before another file can have its number.
+            self._open_files.discard(descriptor)
             os.close(descriptor)
 
     def __del__(self) -> None:

@@ -154,6 +154,10 @@ class Stream:
             raise NotStored("The header block has not come yet")
         return bytes(self._head)
 
+    def beginning(self, octets: int) -> bytes:
+        """See :meth:`Content.beginning <lmtp_twisted.spool.Content.beginning>`; nothing behind the header block."""
+        return bytes(self._head[:octets])
+
     def head_is_shorter_than(self, octets: int) -> bool:
         """Whether the header block has fewer octets."""
         return len(self._head) < octets

@@ -11,10 +11,12 @@ A test of a delivery reads like the dialogue it causes::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
@@ -25,6 +27,7 @@ from zope.interface import implementer
 from lmtp_twisted.envelope import Envelope, Outcome, Recipient, Sender
 from lmtp_twisted.errors import ContentLost
 from lmtp_twisted.factory import LMTPFactory
+from lmtp_twisted.inbox_server import InboxServer as InboxServer
 from lmtp_twisted.interfaces import (
     ILMTPDelivery,
     ILMTPDeliveryFactory,
@@ -343,3 +346,26 @@ class RecordingObserver:
     def sessionEnded(self, session: SessionInfo) -> None:
         """Remember it."""
         self.events.append(Event("sessionEnded", session))
+
+
+@asynccontextmanager
+async def serving(backend: Any, **options: Any) -> AsyncIterator[int]:
+    """
+    A server on the reactor of the test, for senders that are on it too::
+
+        async with serving(Faults(inbox, Refuse(), every=2)) as port:
+            await send(port)
+            (message,) = await inbox.wait_for(1)
+
+    :param backend: as :class:`~lmtp_twisted.factory.LMTPFactory` takes it, and ``options`` as well.
+    :returns: its port on 127.0.0.1. At the end its sessions end at once, whatever they do.
+    """
+    factory = LMTPFactory(backend, **options)
+    listening = factory.reactor.listenTCP(0, factory, interface="127.0.0.1")
+    try:
+        yield listening.getHost().port
+    finally:
+        await maybeDeferred(listening.stopListening)
+        for protocol in list(factory.sessions):
+            protocol.transport.abortConnection()
+        await factory.drain()

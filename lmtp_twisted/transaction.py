@@ -24,11 +24,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lmtp_twisted.awaiting import FAILURES, abort, cancel, deferred_of, ending
+from lmtp_twisted.disconnect import Disconnect
 from lmtp_twisted.envelope import Envelope, Outcome, Recipient, Sender
 from lmtp_twisted.interfaces import IReceivedMessage
 from lmtp_twisted.spool import Content
 from lmtp_twisted.streaming import Stream
 from lmtp_twisted.verdict import OUTCOME, backend_for, discard, one_for_each
+from lmtp_twisted.wire.headers import LOOKED_AT, message_id_of
 from lmtp_twisted.wire.replies import CANCELLED, DELIVERED, TIMED_OUT, Reply
 
 _log = Logger(namespace="lmtp_twisted")
@@ -48,14 +50,20 @@ class Transaction:
 
     :ivar accepted: the recipients of the RCPT commands that were answered 250, in order: one final reply is owed for
         each of them.
+    :ivar room: how many recipients there may be without another look at what all messages have.
+    :ivar reserved: how many of them are counted there.
     :ivar content: what has come of the content, once a delivery is asked or it is complete.
     :ivar is_streamed: whether the delivery reads the content while it comes.
+    :ivar disconnect: that of an outcome whose turn has come: the connection has to end.
     :ivar ended: where a content that was streamed is lost: fires when no delivery of it is at work any more.
     """
 
     # One is made for each message: what most never need is on the class until it is set.
     content: Content | Stream | None = None
     is_streamed = False
+    room = 0
+    reserved = 0
+    disconnect: Disconnect | None = None
     _is_refused = False
     ended: Deferred[None] | None = None
     _envelope: Envelope | None = None
@@ -126,6 +134,7 @@ class Transaction:
         if self._started is None or self.content is None:
             return ()
         size, recipients, replies, seconds = self.content.size, self._recipients, self._replies, self._seconds
+        message_id = message_id_of(self.content.beginning(LOOKED_AT))
         outcomes: list[Outcome] = []
         if self._is_refused:
             backend = None
@@ -133,8 +142,9 @@ class Transaction:
         for place in self._slots:
             recipient = recipients[place]
             reply_id = f"{self.id}.{len(outcomes) + 1}"
+            reply = replies[place] or CANCELLED
             took = backend if is_shared else backend_for(self.delivery, recipient, backend)
-            outcomes.append(Outcome(recipient, replies[place] or CANCELLED, reply_id, size, seconds[place], took))
+            outcomes.append(Outcome(recipient, reply, reply_id, size, seconds[place], took, message_id))
         return tuple(outcomes)
 
     def refuse(self, reply: Reply, reason: str) -> None:
@@ -231,6 +241,10 @@ class Transaction:
         self._end()
 
     def _settle_one(self, outcome: Any, index: int) -> None:
+        if self._replies[index] is not None:
+            # One before it has ended the connection.
+            discard(outcome)
+            return
         try:
             waiting = deferred_of(outcome)
         except RuntimeError:
@@ -288,6 +302,7 @@ class Transaction:
                 self.content.release()
             return
         ready: list[str] = []
+        cut_off: Disconnect | None = None
         slots, replies, recipients, id = self._slots, self._replies, self._recipients, self.id
         for turn in range(self._turn, len(slots)):
             place = slots[turn]
@@ -299,10 +314,20 @@ class Transaction:
                 ready.append(f"250 2.0.0 <{name}> {id}.{turn + 1} Delivered\r\n")
             else:
                 text = f"<{name}> {id}.{turn + 1} {reply.text}"
-                ready.append(str(Reply(reply.code, reply.enhanced, text).encoded, "ascii"))
+                line = str(Reply(reply.code, reply.enhanced, text).encoded, "ascii")
+                if isinstance(reply, Disconnect) and self._write is not None:
+                    ready.append(line[: reply.octets])
+                    cut_off = reply
+                    if reply.octets is not None:
+                        replies[place] = Disconnect()
+                    break
+                ready.append(line)
         self._turn += len(ready)
         if ready and self._write is not None:
             self._write("".join(ready).encode("ascii"))
+            if cut_off is not None:
+                self._write, self.disconnect = None, cut_off
+                self._give_up(CANCELLED)
 
     def _end(self) -> None:
         """Tell the session, where all replies are written."""

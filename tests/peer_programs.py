@@ -24,6 +24,7 @@ PEERS = {
     "ext4": ("mkfs.ext4",),
     "strace": ("strace",),
     "systemd": ("systemd-socket-activate", "systemd-analyze"),
+    "chromium": ("chromium", "chromedriver"),
     "postgresql": ("initdb", "pg_ctl", "postgres", "psql"),
 }
 

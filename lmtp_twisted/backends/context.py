@@ -42,6 +42,8 @@ class BackendContext:
     is_trial: bool = False
     named: Mapping[str, Callable[[], ILMTPDeliveryFactory]] = attrs.field(factory=dict, repr=False)
     plugins: Plugins = attrs.field(factory=find_plugins, repr=False)
+    # By the id of a backend: it, which keeps the id from being another's, and its label.
+    _labels: dict[int, tuple[ILMTPDeliveryFactory, str]] = attrs.field(factory=dict, init=False, repr=False)
     _shutdowns: list[Callable[[], Any]] = attrs.field(factory=list, init=False, repr=False)
 
     def build(self, description: str) -> ILMTPDeliveryFactory:
@@ -73,7 +75,30 @@ class BackendContext:
             raise ValueError(f"{kind}: {_one_line(error)}") from error
         if not callable(getattr(backend, "getDelivery", None)):
             raise ValueError(f"{kind}: its plugin made {backend!r}, which gives no deliveries")
+        self._labels.setdefault(id(backend), (backend, kind))
         return backend
+
+    def label(self, backend: ILMTPDeliveryFactory, name: str) -> None:
+        """Have a backend go by its name instead of its type."""
+        self._labels[id(backend)] = backend, name
+
+    def label_of(self, backend: Any) -> str:
+        """
+        What a backend is called in metrics and logs. Never its description: there may be a password in it.
+
+        :param backend: what made a delivery; ``None`` for none.
+        :returns: its name in the configuration, or else its type, such as ``maildir``; the name of its class where it
+            was not made here; ``""`` for ``None``.
+        """
+        if backend is None:
+            return ""
+        known = self._labels.get(id(backend))
+        return type(backend).__name__ if known is None else known[1]
+
+    @property
+    def labelled(self) -> list[tuple[str, ILMTPDeliveryFactory]]:
+        """All backends that were made, each with its label."""
+        return [(label, backend) for backend, label in self._labels.values()]
 
     def below(self, directory: str | None) -> BackendContext:
         """The same server, with relative paths that begin elsewhere."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+import time
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -16,7 +17,7 @@ from lmtp_twisted.backends.description import refuse_argument
 from lmtp_twisted.envelope import Envelope, Recipient, Sender
 from lmtp_twisted.errors import PermanentFailure
 from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
-from lmtp_twisted.session import SessionInfo
+from lmtp_twisted.session import SessionInfo, TLSInfo
 from lmtp_twisted.threads import default_pool
 
 #: Octets of all messages together.
@@ -24,20 +25,43 @@ MOST_OCTETS = 64 * 1024 * 1024
 
 
 @attrs.frozen
+class Origin:
+    """
+    Who brought a message, as it was then.
+
+    :ivar peer: the client's address, or ``unix``.
+    :ivar lhlo_name: what it called itself.
+    :ivar tls: the facts of TLS, where it was on.
+    :ivar user: as whom it had authenticated, if it had.
+    """
+
+    peer: str
+    lhlo_name: str
+    tls: TLSInfo | None
+    user: str | None
+
+
+@attrs.frozen
 class KeptMessage:
     """
     A message that was received.
 
+    :ivar key: what no other message that is kept has: its id, and a number behind it where the same came again.
     :ivar id: its id, which begins its reply ids.
     :ivar envelope: the sender and the recipients with their parameters.
     :ivar content: its octets as received.
     :ivar trace: ``Return-Path:`` and ``Received:``, as they would stand before it.
+    :ivar origin: who brought it.
+    :ivar time: when it was kept, in seconds since the epoch.
     """
 
+    key: str
     id: str
     envelope: Envelope
     content: bytes = attrs.field(repr=False)
     trace: bytes = attrs.field(repr=False)
+    origin: Origin
+    time: float
 
     @property
     def sender(self) -> str:
@@ -59,6 +83,8 @@ class MemoryBackend:
     :param most_octets: a message that alone has more is refused.
     :param reactor: the global reactor by default.
     :param pool: reads large messages; by default the one that factories without a spool of their own use.
+
+    :ivar revision: another number each time that something has changed.
     """
 
     def __init__(
@@ -70,18 +96,53 @@ class MemoryBackend:
         self._pool = pool or default_pool(reactor)
         self._keep = keep
         self._most_octets = most_octets
-        self._messages: deque[KeptMessage] = deque()
+        # By their keys, the latest last.
+        self._messages: dict[str, KeptMessage] = {}
         self._octets = 0
+        self.revision = 0
+        self._waiting: list[tuple[Callable[[KeptMessage], bool], int, Deferred[list[KeptMessage]]]] = []
 
     @property
     def messages(self) -> tuple[KeptMessage, ...]:
         """What is kept, the latest last."""
-        return tuple(self._messages)
+        return tuple(self._messages.values())
+
+    def message(self, key: str) -> KeptMessage | None:
+        """The message with a key, while it is kept."""
+        return self._messages.get(key)
 
     def clear(self) -> None:
         """Forget all messages."""
         self._messages.clear()
         self._octets = 0
+        self.revision += 1
+
+    def wait_for(
+        self, count: int = 1, matching: Callable[[KeptMessage], bool] = lambda message: True
+    ) -> Deferred[list[KeptMessage]]:
+        """
+        For tests in this process.
+
+        :param count: how many messages.
+        :param matching: which of them count.
+        :returns: fires with those that match once there are so many, at once where there are already. Give it a time
+            limit by its ``addTimeout``.
+        """
+        found: Deferred[list[KeptMessage]] = Deferred()
+        self._waiting.append((matching, count, found))
+        self._look()
+        return found
+
+    def _look(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for matching, count, found in waiting:
+            matches = [message for message in self._messages.values() if matching(message)]
+            if found.called:
+                continue
+            if len(matches) >= count:
+                found.callback(matches)
+            else:
+                self._waiting.append((matching, count, found))
 
     def getDelivery(self, session: SessionInfo) -> MemoryBackend:
         """This object."""
@@ -110,10 +171,21 @@ class MemoryBackend:
         return read.addCallback(self._take, message)
 
     def _take(self, content: bytes, message: IReceivedMessage) -> list[None]:
-        self._messages.append(KeptMessage(message.id, message.envelope, content, message.trace()))
+        session = message.session
+        origin = Origin(session.peer_name, session.lhlo_name, session.tls, session.user)
+        key, copies = message.id, 1
+        while key in self._messages:
+            copies += 1
+            key = f"{message.id}-{copies}"
+        self._messages[key] = KeptMessage(
+            key, message.id, message.envelope, content, message.trace(), origin, time.time()
+        )
         self._octets += len(content)
+        self.revision += 1
         while len(self._messages) > self._keep or self._octets > self._most_octets:
-            self._octets -= len(self._messages.popleft().content)
+            self._octets -= len(self._messages.pop(next(iter(self._messages))).content)
+        if self._waiting:
+            self._look()
         return [None] * len(message.recipients)
 
 

@@ -16,11 +16,14 @@ from typing import Any, NoReturn
 import attrs
 from twisted.python.threadpool import ThreadPool
 
+from lmtp_twisted.daemon.chosen_form import form_of
+from lmtp_twisted.daemon.inbox.answers import InboxAnswers
 from lmtp_twisted.daemon.lines import one_line
 from lmtp_twisted.daemon.listening import may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
 from lmtp_twisted.daemon.making import Surroundings, make_generation, settings_of
-from lmtp_twisted.daemon.members import Alone, Answers
+from lmtp_twisted.daemon.members import Alone, Answers, Members
+from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.options import Options
 from lmtp_twisted.daemon.ports import Ports
@@ -99,7 +102,7 @@ def _assembled(options: Options, workplace: Workplace | None, *, is_trial: bool)
 def _assemble(
     options: Options, reactor: Any, workplace: Workplace | None, faults: Faults, is_trial: bool
 ) -> tuple[LMTPService, list[str]]:
-    settings_of(options.said)
+    settings = settings_of(options.said)
     size = 1
     if workplace is None and options.said["workers"] > 1:
         size = options.said["workers"]
@@ -117,23 +120,27 @@ def _assemble(
     pool = ThreadPool(minthreads=0, maxthreads=THREADS, name="lmtp")
     # The service waits for them as long as it says; what hangs then must not keep the process.
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes threads all the same
-    answers: Answers = {"taking": lambda _: any(factory.is_taking for factory in service.factories)}
-    surroundings = Surroundings(reactor, pool, log, is_trial=is_trial or size > 1)
-    crew = None
-    if workplace is not None:
-        surroundings = attrs.evolve(surroundings, tally=workplace.tally, share=workplace.size)
-    elif size > 1 and not is_trial:
+    monitor = Monitor(lambda: service.sessions)
+    inbox = InboxAnswers()
+    taking = {"taking": lambda _: any(factory.is_taking for factory in service.factories)}
+    answers: Answers = {**taking, **monitor.answers(), **inbox.answers()}
+    crew: Crew | None = None
+    surroundings = Surroundings(reactor, pool, log, monitor, inbox, is_trial=is_trial or size > 1)
+    if size > 1 and not is_trial:
         crew = Crew(reactor, size, lambda number: orders_of(reactor, service.generation, ports, number, size))
-        surroundings = attrs.evolve(surroundings, site=make_site(reactor, crew))
+    if workplace is None:
+        members: Members = Alone(answers) if crew is None else crew
+        surroundings = attrs.evolve(surroundings, site=make_site(reactor, members, settings.hostname))
     else:
-        surroundings = attrs.evolve(surroundings, site=make_site(reactor, Alone(answers)))
-    service = LMTPService(
+        surroundings = attrs.evolve(surroundings, tally=workplace.tally, share=workplace.size)
+    service: LMTPService = LMTPService(
         reactor=reactor,
         generation=make_generation(options, servers, surroundings, faults),
         renew=partial(renew, surroundings),
         ports=ports,
         pool=pool,
         log=log,
+        monitor=monitor,
         notifier=Notifier(reactor),
         answers=answers,
         crew=crew,
@@ -152,12 +159,14 @@ def _open_log(options: Options, is_trial: bool) -> Log:
     """Ours, unless twistd was told to use another kind; where it goes is for twistd's options to say."""
     level, parent = options["log-level"], options.parent
     if parent is None or "logfile" not in parent or parent.get("logger") or parent.get("syslog"):
+        if options["log-format"] != "text":
+            raise options.said.fault("log-format", " is not for --logger and --syslog, which have a form of their own")
         return Log(level)
     path, is_daemon = parent["logfile"], not parent.get("nodaemon")
     if path == "-" and is_daemon:
         raise ValueError("a daemon cannot log to standard output: give --logfile FILE, or -n")
     if path == "-" or not (path or is_daemon):
-        return WrittenLog(level, LineWriter(descriptor=_STDOUT))
+        return WrittenLog(level, LineWriter(descriptor=_STDOUT, form=form_of(options.said, _STDOUT)))
     path = path or "twistd.log"
     if is_trial:
         there = path if os.path.lexists(path) else os.path.dirname(os.path.abspath(path))
@@ -165,7 +174,7 @@ def _open_log(options: Options, is_trial: bool) -> Log:
             raise ValueError(f"--logfile {path}: cannot write to it")
         return Log(level)
     try:
-        return WrittenLog(level, LineWriter(path))
+        return WrittenLog(level, LineWriter(path, form=form_of(options.said)))
     except OSError as error:
         raise ValueError(f"--logfile {path}: {error.strerror}")
 

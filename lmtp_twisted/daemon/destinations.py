@@ -123,10 +123,12 @@ class Destinations:
         self._under_way.append(name)
         with self._faults.caught():
             try:
-                if described.description is not None:
-                    self._made[name] = context.build(described.description)
-                else:
-                    self._made[name] = context.make(self._in_parts(described))
+                text = described.description
+                backend = context.make(self._in_parts(described)) if text is None else context.build(text)
+                self._made[name] = backend
+                # Another name of the same backend changes nothing.
+                if text not in self._named:
+                    context.label(backend, name)
             except ValueError as error:
                 raise blame(_place_of(described, str(error)), error)
         self._under_way.pop()

@@ -1,16 +1,15 @@
 """
-What a line of the log looks like::
-
-    2026-11-23T16:00:00.123+0000 info [lmtp] text
+What values look like in the log.
 
 One event is one line, whatever its text holds: control characters, the line ends of Unicode and all else that is not
-printable are escaped as in Python's string literals. Only a traceback has lines of its own, and these are indented.
+printable are escaped as in Python's string literals, and in JSON as in JSON's.
 """
 
 from __future__ import annotations
 
 import time
 from functools import lru_cache
+from json.encoder import encode_basestring, encode_basestring_ascii
 
 _INDENT = "    "
 
@@ -29,25 +28,47 @@ def one_line(text: str) -> str:
     )
 
 
-def indented(text: str) -> str:
+def word(text: str) -> str:
+    r"""
+    A value that more may follow on its line.
+
+    :param text: anything.
+    :returns: as :func:`one_line`, with blanks and backslashes escaped too, as ``\x20`` and ``\\``: it is one word, and
+        can be read back.
+    """
+    if text.isprintable() and " " not in text and "\\" not in text:
+        return text
+    return one_line(text.replace("\\", "\\\\")).replace(" ", r"\x20")
+
+
+def quoted(text: str) -> str:
+    """
+    :param text: anything.
+    :returns: a string of JSON, with its quotation marks: one line, all of it printable.
+    """
+    if text.isprintable():
+        return encode_basestring(text)
+    # JSON lets DEL stand as it is.
+    return encode_basestring_ascii(text).replace("\x7f", "\\u007f")
+
+
+def indented(text: str) -> list[str]:
     """
     :param text: lines, such as a traceback.
-    :returns: each of them on a line of its own, escaped and indented, with a line end before the first.
+    :returns: each of them escaped and indented.
     """
-    return "".join(f"\n{_INDENT}{one_line(line)}" for line in text.rstrip("\n").split("\n"))
+    return [f"{_INDENT}{one_line(line)}" for line in text.rstrip("\n").split("\n")]
 
 
-def log_line(seconds: float, level: str, system: str, text: str) -> str:
+def date(seconds: float, colon: str = "") -> str:
     """
-    :param seconds: when, since the epoch.
-    :param level: ``debug``, ``info``, ``warn``, ``error`` or ``critical``.
-    :param system: which part of the program.
-    :param text: escaped already.
-    :returns: a line without its line end.
+    :param seconds: since the epoch.
+    :param colon: between the hours and the minutes of the zone.
+    :returns: such as ``2026-11-23T16:00:00.123+0000``.
     """
     whole = int(seconds)
-    date, zone = _date(whole)
-    return f"{date}{_FRACTIONS[int((seconds - whole) * 1000)]}{zone} {level} [{system}] {text}"
+    day, zone = _date(whole, colon)
+    return f"{day}{_FRACTIONS[int((seconds - whole) * 1000)]}{zone}"
 
 
 # A look-up costs half of formatting a number.
@@ -55,6 +76,7 @@ _FRACTIONS = tuple(f".{thousandths:03d}" for thousandths in range(1000))
 
 
 @lru_cache(maxsize=4)
-def _date(seconds: int) -> tuple[str, str]:
+def _date(seconds: int, colon: str) -> tuple[str, str]:
     local = time.localtime(seconds)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", local), time.strftime("%z", local)
+    zone = time.strftime("%z", local)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", local), f"{zone[:3]}{colon}{zone[3:]}"

@@ -16,7 +16,7 @@ from typing import Any
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from zope.interface import implementer
 
-from lmtp_twisted.daemon.lines import indented, log_line, one_line
+from lmtp_twisted.daemon.forms import TEXT, Form
 from lmtp_twisted.daemon.writer import LineWriter
 
 _log = Logger(namespace="lmtp_twisted")
@@ -32,9 +32,11 @@ class Log:
 
     :param level: the least that is logged: ``debug``, ``info``, ``warn`` or ``error``.
     :ivar can_reopen: whether there is a file that :meth:`reopen` opens anew.
+    :ivar form: of its lines.
     """
 
     can_reopen = False
+    form: Form = TEXT
 
     def __init__(self, level: str) -> None:
         self.level = level
@@ -53,15 +55,15 @@ class Log:
         """Whether lines of this level are logged at all."""
         return _RANKS[LogLevel.lookupByName(level)] >= self._least
 
-    def say(self, level: str, *texts: str) -> None:
+    def say(self, level: str, *bodies: str) -> None:
         """
-        A line for each text. The caller has asked :meth:`has` whether anybody wants them.
+        A record for each body. The caller has asked :meth:`has` whether anybody wants them.
 
         :param level: ``debug`` or ``info``.
-        :param texts: escaped already.
+        :param bodies: in the :attr:`form` of this log.
         """
-        for text in texts:
-            _log.emit(LogLevel.lookupByName(level), "{text}", text=text)
+        for body in bodies:
+            _log.emit(LogLevel.lookupByName(level), "{text}", text=body)
 
     def start(self) -> None:
         """The process is a daemon now, and its reactor is about to run."""
@@ -86,10 +88,10 @@ class WrittenLog(Log):
         super().__init__(level)
         self._writer = writer
         self.can_reopen = writer.has_file
+        self.form = writer.form
 
-    def say(self, level: str, *texts: str) -> None:
-        head = log_line(time.time(), level, "lmtp", "")
-        self._writer.write(head + f"\n{head}".join(texts))
+    def say(self, level: str, *bodies: str) -> None:
+        self._writer.write(self.form.records(time.time(), level, bodies))
 
     def start(self) -> None:
         self._writer.start()
@@ -104,13 +106,14 @@ class WrittenLog(Log):
         level = event.get("log_level")
         rank = _RANKS.get(level, _INFO)
         if rank >= self._least:
-            self._writer.write(event_line(event), urgent=rank >= _WARN)
+            self._writer.write(event_line(event, self.form), urgent=rank >= _WARN)
 
 
-def event_line(event: LogEvent) -> str:
+def event_line(event: LogEvent, form: Form) -> str:
     """
     :param event: of Twisted's log, its old interface included.
-    :returns: a line without its line end; with a traceback, several.
+    :param form: of the line.
+    :returns: a line without its line end; with a traceback perhaps several.
     """
     failure = event.get("log_failure") or event.get("failure")
     if failure is not None and "log_text" in event:
@@ -119,13 +122,13 @@ def event_line(event: LogEvent) -> str:
     else:
         text = formatEvent(event)
     level = event.get("log_level")
-    line = log_line(
+    return form.event(
         event.get("log_time") or time.time(),
         "info" if level is None else level.name,
-        one_line(_system(event)),
-        one_line(text),
+        _system(event),
+        text,
+        None if failure is None else _traceback(failure),
     )
-    return line if failure is None else line + indented(_traceback(failure))
 
 
 def _system(event: LogEvent) -> str:

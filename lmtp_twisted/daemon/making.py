@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -25,12 +25,17 @@ from lmtp_twisted.backends.description import without_passwords
 from lmtp_twisted.backends.maildir.directories import MOST_OPEN
 from lmtp_twisted.daemon.destinations import DEFAULT_BACKEND, Destinations
 from lmtp_twisted.daemon.generation import Entrance, Generation, tally_name
+from lmtp_twisted.daemon.inbox.answers import InboxAnswers
 from lmtp_twisted.daemon.journal import Journal
 from lmtp_twisted.daemon.listening import front_of
 from lmtp_twisted.daemon.logs import Log
+from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.options import Options, installed_version
 from lmtp_twisted.daemon.said import Fault, Faults, Said
 from lmtp_twisted.daemon.servers import AsLater, Certificates, Server, portal_for
+from lmtp_twisted.daemon.tracing.options import tracer_of
+from lmtp_twisted.daemon.tracing.sessions import TracingFactory
+from lmtp_twisted.daemon.web.metrics import check_installed
 from lmtp_twisted.extensions.proxy import MOST_WAITING
 from lmtp_twisted.factory import LMTPFactory
 from lmtp_twisted.headcount import HeadCount, Tally
@@ -59,6 +64,8 @@ class Surroundings:
     :ivar reactor: the reactor.
     :ivar pool: the threads.
     :ivar log: the log.
+    :ivar monitor: what is counted and remembered.
+    :ivar inbox: what is known of messages that are kept to be looked at.
     :ivar site: what is shown by HTTP; ``None`` where that is for another process.
     :ivar is_trial: whether what is made is never used: it is to be seen whether it can be.
     :ivar tally: counts sessions, with those of other processes if it is shared.
@@ -68,6 +75,8 @@ class Surroundings:
     reactor: Any
     pool: ThreadPool
     log: Log
+    monitor: Monitor
+    inbox: InboxAnswers
     site: Any = None
     is_trial: bool = False
     tally: Tally | None = None
@@ -113,10 +122,14 @@ def make_generation(
         certificates = Certificates(None if options.given is None else options.given.pems)
         # Its memory is for the messages of all.
         spool = before.spool if before is not None and before.spool.directory == directory else None
+        spool = spool or Spool(reactor, surroundings.pool, directory, budget=_BUDGET // surroundings.share)
+        journal = Journal(log, reactor, context.label_of)
+        # Its sessions are over by then.
+        context.add_shutdown(journal.close)
         shared: dict[str, Any] = {
-            "observers": [Journal(log)] if log.has("info") else [],
+            "observers": [journal] if log.has("info") else [],
             "reactor": reactor,
-            "spool": spool or Spool(reactor, surroundings.pool, directory, budget=_BUDGET // surroundings.share),
+            "spool": spool,
         }
         number = 0 if options.given is None else options.given.generation
 
@@ -125,16 +138,41 @@ def make_generation(
             return HeadCount(settings.max_sessions, settings.max_sessions_per_peer, surroundings.tally, name)
 
         shared["shared_count"] = count_of(settings)
+        if said["http"] is not None:
+            counts = surroundings.monitor.watch(context, spool)
+            shared["observers"] = [counts, *shared["observers"]]
+            shared["command_counts"] = counts.commands
+        make_factory: Callable[..., LMTPFactory] = partial(LMTPFactory, **shared)
+        with faults.caught():
+            tracer = tracer_of(said, reactor, surroundings.pool, as_later)
+            if tracer is not None:
+                context.add_shutdown(tracer.files.close)
+                make_factory = partial(TracingFactory, tracer=tracer, **shared)
         entrances: list[Entrance] = []
         factories: dict[str, LMTPFactory] = {}
         for server in servers:
             if server.is_web:
+                with faults.caught():
+                    _check_web(said)
                 if surroundings.site is not None:
                     entrances += [Entrance(wanted, surroundings.site, True) for wanted in server.wanted]
                 continue
             with faults.caught(server.listener):
-                _serve(server, destinations, certificates, as_later, shared, count_of, faults, factories, entrances)
+                _serve(
+                    server,
+                    destinations,
+                    certificates,
+                    as_later,
+                    partial(make_factory, **shared),
+                    count_of,
+                    faults,
+                    factories,
+                    entrances,
+                )
         faults.end()
+        if said["http"] is not None and surroundings.inbox.watch(context):
+            for factory in factories.values():
+                factory.observers = (*factory.observers, surroundings.inbox)
     except BaseException:
         context.shut_down()
         raise
@@ -159,7 +197,7 @@ def _serve(
     destinations: Destinations,
     certificates: Certificates,
     as_later: AsLater,
-    shared: Mapping[str, Any],
+    make_factory: Callable[..., LMTPFactory],
     count_of: Callable[..., HeadCount],
     faults: Faults,
     factories: dict[str, LMTPFactory],
@@ -177,12 +215,17 @@ def _serve(
     if faults.lines:
         return
     own_count = count_of(settings, server.listener)
-    factory = LMTPFactory(backend=backend, settings=settings, tls=tls, portal=portal, own_count=own_count, **shared)
+    factory = make_factory(backend=backend, settings=settings, tls=tls, portal=portal, own_count=own_count)
     factories[server.listener] = factory
     for wanted in server.wanted:
         _, description, is_tls = wanted
-        front = front_of(description, tls if is_tls else None, factory, shared["reactor"])
+        front = front_of(description, tls if is_tls else None, factory, factory.reactor)
         entrances.append(Entrance(wanted, front))
+
+
+def _check_web(said: Said) -> None:
+    with said.blamed("http"):
+        check_installed()
 
 
 def settings_of(said: Said) -> Settings:

@@ -102,6 +102,11 @@ class Options(UsageOptions, AuthOptionMixin):
         ["http", None, None, "Health for balancers by HTTP there, on loopback if it is a port, as 8025 or tcp:8025."],
         ["workers", None, "1", "Processes that take mail: a number, or auto, as many as there are processors for us."],
         ["log-level", None, "info", "Least that is logged: debug, info, warn or error."],
+        ["log-format", None, "text", "Form of the log: text, or json, which is an object a line."],
+        ["trace", None, None, "Directory for the dialogues of chosen sessions."],
+        ["trace-content", None, "500", "Octets of each message that these show."],
+        ["trace-size", None, "100M", "Octets that these take at the most; the oldest make room for new ones."],
+        ["log-priority", None, "auto", "Begin lines with <6> and the like: yes, no, or auto, for systemd's journal."],
         ["drain-timeout", None, "30", "Seconds that sessions get to finish when the server stops."],
     ]
 
@@ -171,6 +176,10 @@ class Options(UsageOptions, AuthOptionMixin):
     def opt_allow_gid(self, group: str) -> None:
         """Let this group connect to Unix sockets, and nobody else that is not named; may be given again."""
         self["allow-gid"].append(group)
+
+    def opt_trace_for(self, choice: str) -> None:
+        """Sessions to trace: peer=NETWORK, recipient=PATTERN, failure (default) or all; may be given again."""
+        self["trace-for"].append(choice)
 
     def opt_help_backends(self) -> None:
         """Display what --backend and --route can name, and exit."""

@@ -22,6 +22,7 @@ from twisted.python.threadpool import ThreadPool
 from lmtp_twisted.daemon.generation import Door, Entrance, Generation
 from lmtp_twisted.daemon.logs import Log
 from lmtp_twisted.daemon.members import Answers
+from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.said import Fault, Faults
 from lmtp_twisted.factory import LMTPFactory
@@ -50,6 +51,7 @@ class LMTPService(Service):
     :param ports: where its ports come from, as :class:`~lmtp_twisted.daemon.ports.Ports`.
     :param pool: the threads; not started yet.
     :param log: the log.
+    :param monitor: what is counted of it.
     :param notifier: tells systemd.
     :param answers: what can be asked of it.
     :param crew: the workers that take the mail in our place, a :class:`~lmtp_twisted.daemon.workers.crew.Crew`.
@@ -64,6 +66,7 @@ class LMTPService(Service):
         ports: Any,
         pool: ThreadPool,
         log: Log,
+        monitor: Monitor,
         notifier: Notifier,
         answers: Answers | None = None,
         crew: Any = None,
@@ -72,6 +75,7 @@ class LMTPService(Service):
         self._ports = ports
         self._pool = pool
         self._log = log
+        self._monitor = monitor
         self.answers = answers or {}
         self._crew = crew
         self._renew = renew
@@ -172,6 +176,7 @@ class LMTPService(Service):
             self.privilegedStartService()
         self._pool.start()
         self._log.start()
+        self._monitor.start()
         self._looking = LoopingCall(self._look)
         self._looking.clock = self._reactor
         self._looking.start(LOOK_AFTER, now=False).addErrback(
@@ -250,6 +255,7 @@ class LMTPService(Service):
             except Exception:
                 _log.failure("all stays as it was, since something went wrong")
                 result = "; not reloaded"
+            self._monitor.reloads["failed" if result else "ok"] += 1
             if self.running:
                 self._notifier.ready(self._status() + result)
         self._is_reloading = False
@@ -352,6 +358,7 @@ class LMTPService(Service):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
+        self._monitor.stop()
         self._notifier.close()
         _log.info("stopped")
         self._log.stop()

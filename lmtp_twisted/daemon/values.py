@@ -25,6 +25,8 @@ from lmtp_twisted.wire.content import BareNewlines
 #: Processes that take mail, at the most.
 MOST_WORKERS = 256
 _LEVELS = ("debug", "info", "warn", "error")
+_LOG_FORMATS = ("text", "json")
+_PRIORITIES = ("auto", "yes", "no")
 
 
 class Kind(enum.Enum):
@@ -121,10 +123,13 @@ def _workers(text: str) -> int:
     return int(text)
 
 
-def _level(text: str) -> str:
-    if text not in _LEVELS:
-        raise ValueError(f"{text!r} is not one of {', '.join(_LEVELS)}")
-    return text
+def _one_of(names: tuple[str, ...]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"{text!r} is not one of {', '.join(names)}")
+        return text
+
+    return read
 
 
 def _bare_newlines(text: str) -> BareNewlines:
@@ -229,6 +234,12 @@ OPTIONS: dict[str, Option] = {
     "spool": Option(Kind.PATH, str, is_of_listener=False),
     "http": Option(Kind.TEXT, str, is_of_listener=False),
     "workers": Option(Kind.WORKERS, _workers, is_of_listener=False),
-    "log-level": Option(Kind.TEXT, _level, is_of_listener=False),
+    "log-level": Option(Kind.TEXT, _one_of(_LEVELS), is_of_listener=False),
+    "log-format": Option(Kind.TEXT, _one_of(_LOG_FORMATS), is_of_listener=False),
+    "trace": Option(Kind.PATH, str, is_of_listener=False),
+    "trace-for": Option(Kind.LIST, list, is_of_listener=False),
+    "trace-content": Option(Kind.OCTETS, quantities.octets, is_of_listener=False),
+    "trace-size": Option(Kind.OCTETS, quantities.octets, is_of_listener=False),
+    "log-priority": Option(Kind.TEXT, _one_of(_PRIORITIES), is_of_listener=False),
     "drain-timeout": Option(Kind.SECONDS, quantities.seconds, is_of_listener=False),
 }

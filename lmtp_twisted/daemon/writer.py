@@ -15,7 +15,7 @@ import stat
 import time
 from threading import Event, Lock, Thread
 
-from lmtp_twisted.daemon.lines import log_line, one_line
+from lmtp_twisted.daemon.forms import TEXT, Form
 
 #: Seconds that a line may wait for others.
 GATHER = 0.1
@@ -33,10 +33,12 @@ class LineWriter:
 
     :param path: a file to append to; it is made where it does not exist.
     :param descriptor: what to write to instead of a file.
+    :param form: of what it has to say itself.
     :raises OSError: where the file cannot be opened.
     """
 
-    def __init__(self, path: str | None = None, descriptor: int | None = None) -> None:
+    def __init__(self, path: str | None = None, descriptor: int | None = None, form: Form = TEXT) -> None:
+        self.form = form
         self._path = None if path is None else os.path.abspath(path)
         if descriptor is None:
             assert self._path is not None, "one of the two is needed"
@@ -144,7 +146,7 @@ class LineWriter:
         lost = self._lost
         if lost:
             note = f"{lost} lines of this log were lost: {self._why or 'its output took none'}"
-            lines = [_note(note), *lines]
+            lines = [self._note(note), *lines]
         data = ("\n" * self._is_torn + "\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
         view = memoryview(data)
         try:
@@ -165,14 +167,13 @@ class LineWriter:
         try:
             new = _open(self._path, stat.S_IMODE(os.fstat(self._descriptor).st_mode))
         except OSError as error:
-            self._write_out([_note(f"the old log stays open, {self._path}: {error.strerror}")])
+            self._write_out([self._note(f"the old log stays open, {self._path}: {error.strerror}")])
             return
         os.close(self._descriptor)
         self._descriptor = new
 
-
-def _note(text: str) -> str:
-    return log_line(time.time(), "warn", "lmtp", one_line(text))
+    def _note(self, text: str) -> str:
+        return self.form.event(time.time(), "warn", "lmtp", text)
 
 
 def _open(path: str, mode: int | None = None) -> int:

@@ -142,6 +142,7 @@ NOTHING_MAY_FOLLOW = Reply(503, "5.5.1", "Nothing may follow STARTTLS before TLS
 CHUNKS_UNDER_WAY = Reply(503, "5.5.1", "Only BDAT or RSET between chunks")
 BINARY_NEEDS_CHUNKS = Reply(503, "5.5.1", "BINARYMIME needs BDAT")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients")
+TOO_MANY_RECIPIENTS_NOW = Reply(452, "4.3.1", "Too many recipients at the moment, send the others later")
 TOO_LARGE = Reply(552, "5.3.4", "Message larger than the limit")
 UNKNOWN_PARAMETER = Reply(555, "5.5.4", "Parameter not recognised")
 SENDER_NEEDS_SMTPUTF8 = Reply(550, "5.6.7", "A non-ASCII sender needs SMTPUTF8")

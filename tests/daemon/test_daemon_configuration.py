@@ -78,6 +78,12 @@ EXAMPLES = [
     (["--http", "unix:/run/http.sock"], 'http = "unix:/run/http.sock"'),
     (["--log-level", "warn"], 'log-level = "warn"'),
     (["--workers", "2"], "workers = 2"),
+    (["--log-format", "json"], 'log-format = "json"'),
+    (["--log-priority", "yes"], 'log-priority = "yes"'),
+    (["--trace", "/srv/traces"], 'trace = "/srv/traces"'),
+    (["--trace-for", "failure", "--trace-for", "peer=::1"], 'trace-for = ["failure", "peer=::1"]'),
+    (["--trace-content", "4k"], 'trace-content = "4k"'),
+    (["--trace-size", "10M"], 'trace-size = "10M"'),
 ]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
+import re
 import time
 from collections.abc import Iterator
 
@@ -10,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtp_twisted.daemon.lines import indented, log_line, one_line
+from lmtp_twisted.daemon.forms import TEXT
+from lmtp_twisted.daemon.lines import indented, one_line, quoted, word
 
 
 @pytest.fixture
@@ -29,11 +33,11 @@ def _east_of_greenwich() -> Iterator[None]:
 @pytest.mark.usefixtures("_east_of_greenwich")
 def test_a_line_says_when_how_grave_who_and_what() -> None:
     # A second that no other test asks for, since the text of seconds is kept.
-    assert log_line(1700000001.0625, "info", "lmtp", "text") == "2023-11-15T03:43:21.062+0530 info [lmtp] text"
+    assert TEXT.event(1700000001.0625, "info", "lmtp", "text") == "2023-11-15T03:43:21.062+0530 info [lmtp] text"
 
 
 def test_a_whole_second_has_its_thousandths() -> None:
-    assert ".000" in log_line(1700000002.0, "info", "lmtp", "text")
+    assert ".000" in TEXT.event(1700000002.0, "info", "lmtp", "text")
 
 
 def test_text_that_is_printable_stays_as_it_is() -> None:
@@ -65,4 +69,37 @@ def test_a_line_is_one_line_and_can_be_encoded_whatever_its_text(text: str) -> N
 
 
 def test_a_traceback_has_a_line_for_each_of_its_own_all_indented() -> None:
-    assert indented("Traceback:\n  File x\nError: a\rb\n") == "\n    Traceback:\n      File x\n    Error: a\\rb"
+    assert indented("Traceback:\n  File x\nError: a\rb\n") == [
+        "    Traceback:",
+        "      File x",
+        r"    Error: a\rb",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("plain+Zoë@example.org", "plain+Zoë@example.org"),
+        ('"a b"@example.org', r'"a\x20b"@example.org'),
+        (r'"a\x20b"@example.org', r'"a\\x20b"@example.org'),
+        ("a\u00a0b", r"a\xa0b"),
+    ],
+)
+def test_a_word_has_no_blanks_and_can_be_read_back(text: str, escaped: str) -> None:
+    assert word(text) == escaped
+
+
+@given(st.text(st.characters(codec=None)))
+def test_a_word_is_one_word_whatever_its_text(text: str) -> None:
+    assert len(word(text).split()) <= 1
+    if "'" not in text and not re.search("[\ud800-\udfff]", text):
+        assert ast.literal_eval(f"'{word(text)}'") == text
+
+
+@given(st.text(st.characters(codec=None)))
+def test_a_string_of_json_is_one_printable_line_and_means_its_text(text: str) -> None:
+    line = quoted(text)
+    assert line.isprintable()
+    line.encode("utf-8")
+    if not re.search("[\ud800-\udfff]", text):
+        assert json.loads(line) == text

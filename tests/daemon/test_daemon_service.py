@@ -36,6 +36,7 @@ from lmtp_twisted.daemon import service as service_module
 from lmtp_twisted.daemon.generation import Entrance, Generation
 from lmtp_twisted.daemon.listening import ListenDescription
 from lmtp_twisted.daemon.logs import Log
+from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.ports import Ports
 from lmtp_twisted.daemon.said import Faults, Place
@@ -155,6 +156,7 @@ def _server(
         ports=ports,
         pool=pool,
         log=chosen,
+        monitor=Monitor(lambda: service.sessions),
         notifier=Notifier(reactor, {}),
     )
     return Server(service, context, pool, chosen)

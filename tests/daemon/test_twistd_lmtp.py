@@ -66,11 +66,12 @@ def test_the_log_says_what_became_of_each_recipient_and_never_takes_two_lines_fo
             replies = client.deliver("user@example.org", '"a b"@example.org')
             session = server.until(r"debug \[lmtp\] (\w+) session started, peer=127.0.0.1\n")[1]
             server.until(
-                rf"info \[lmtp\] {session}\.1\.1 from=<a@example\.net> to=<user@example\.org> size=25 "
+                rf"info \[lmtp\] {session}\.1\.1 peer=127\.0\.0\.1 from=<a@example\.net> to=<user@example\.org> "
+                r"backend=null size=25 "
                 r"seconds=0\.\d{3} reply=250 2\.0\.0 Delivered\n"
             )
-            server.until(rf'info \[lmtp\] {session}\.1\.2 from=<a@example\.net> to=<"a b"@example\.org> ')
-        server.until(rf"debug \[lmtp\] {session} session ended\n")
+            server.until(rf'info \[lmtp\] {session}\.1\.2 .* to=<"a\\x20b"@example\.org> ')
+        server.until(rf"debug \[lmtp\] {session} session ended, peer=127.0.0.1\n")
     assert [reply.split()[-2] for reply in replies] == [f"{session}.1.1", f"{session}.1.2"]
     assert all(line[:2] == "20" for line in server.output.splitlines())
 

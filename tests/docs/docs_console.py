@@ -22,7 +22,7 @@ PATIENCE = 30.0
 
 _ADDRESS = re.compile(r"--port (\d+)|listenTCP\((\d+)|(haproxy:)?(?:tcp:(\d+)|unix:([^\s:\"']+))")
 _CONFIGURATION = re.compile(r"--config (\S+)")
-_IN_CONFIGURATION = re.compile(r"""^port = (\d+)|^listen = "(?:tcp:(\d+)|unix:([^:"]+))""", re.MULTILINE)
+_IN_CONFIGURATION = re.compile(r"""^port = (\d+)|^listen = \[?"(?:tcp:(\d+)|unix:([^:"]+))""", re.MULTILINE)
 _DAEMON = re.compile(r"(PYTHONPATH=\S+ )?twistd ")
 _STOPS = re.compile(r"^kill .*\$\(cat (\S+\.pid)\)")
 _PROGRAM = re.compile(r"python (\S+\.py)\b")

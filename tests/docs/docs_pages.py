@@ -30,6 +30,7 @@ NOT_RUN = {
     "python tests/amqp/measure.py": "it takes a machine that does nothing else",
     "python3 -m venv /opt/lmtp": "it changes the machine",
     "/opt/lmtp/bin/pip install .": "it needs the network, and changes the machine",
+    "/opt/lmtp/bin/pip install '.[http]'": "it needs the network, and changes the machine",
     "chown -R vmail:vmail /etc/lmtp": "whoever runs the tests runs the server, and made these files",
     "systemctl daemon-reload": "it changes the machine; test_docs_systemd.py reads the unit",
     "systemctl enable --now lmtp": "it changes the machine; test_docs_systemd.py reads the unit",
@@ -51,6 +52,18 @@ NOT_RUN = {
         "test_docs_exim.py types it where there is such a log"
     ),
 }
+
+# test_docs_production.py types these where there is a Postfix.
+NOT_RUN |= dict.fromkeys(
+    (
+        "sendmail -f you@example.net alice@example.org < letter.eml",
+        "ls /srv/mail/example.org/alice",
+        "grep -h ^Subject: /srv/mail/example.org/alice/new/*",
+        "journalctl -t postfix/lmtp -o cat -n 1",
+        "journalctl -u lmtp -o cat -n 1",
+    ),
+    "test_docs_production.py types it",
+)
 
 # The end of the tutorial: test_docs_tutorial.py types these where there is a Postfix.
 NOT_RUN |= dict.fromkeys(
@@ -107,6 +120,10 @@ INSTEAD = {
         "--auth file:/etc/lmtp/users --auth-required --trust 127.0.0.1 --backend maildir:/srv/mail"
     ),
     "install -d -o vmail -g vmail -m 700 /var/lib/lmtp": "install -d -m 700 /var/lib/lmtp",
+    "install -d /etc/lmtp": "install -d /etc/lmtp",
+    "runuser -u vmail -- twistd lmtp --config /etc/lmtp/lmtp.toml --check": (
+        "twistd lmtp --config /etc/lmtp/lmtp.toml --check"
+    ),
     "install -d -o vmail -g Debian-exim -m 2750 /var/lib/lmtp": "install -d -m 2750 /var/lib/lmtp",
 }
 

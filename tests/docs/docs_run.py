@@ -20,7 +20,7 @@ from docs_pages import INSTEAD, NOT_RUN, Block
 from peer_programs import search_path
 
 #: Ports of the pages: each run has free ones instead.
-PORTS = ("2524", "2525", "2527", "2528", "8080")
+PORTS = ("2524", "2525", "2527", "2528", "8025", "8080")
 #: Directories of the pages: in each run they are below its own.
 PLACES = ("/srv/", "/var/spool/postfix/", "/var/log/", "/var/lib/", "/etc/exim4/", "/etc/lmtp/", "/etc/postfix/")
 #: Languages of the configuration of mail servers: see test_docs_postfix.py and test_docs_exim.py.

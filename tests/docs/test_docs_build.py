@@ -13,8 +13,9 @@ from docs_pages import ROOT
 from zope.interface.interfaces import IInterface
 
 import lmtp_twisted
-from lmtp_twisted import interfaces, testing
+from lmtp_twisted import client, interfaces, testing
 from lmtp_twisted.backends.plugin import BackendPlugin
+from lmtp_twisted.client.command import parser as client_parser
 from lmtp_twisted.conformance.command import parser
 from lmtp_twisted.daemon import Options
 from lmtp_twisted.sequence import SEQUENCE, State
@@ -71,6 +72,12 @@ def test_a_public_name_is_there(name: str, pages: Mapping[str, str]) -> None:
     assert re.search(rf"^(class|exception) lmtp_twisted\.{name}\b", pages["api"], re.MULTILINE)
 
 
+@pytest.mark.parametrize("name", client.__all__)
+def test_a_public_name_of_the_client_is_there(name: str, pages: Mapping[str, str]) -> None:
+    """All that ``lmtp_twisted.client`` exports."""
+    assert re.search(rf"^((class|exception) |async )?lmtp_twisted\.client\.{name}\b", pages["api"], re.MULTILINE)
+
+
 FAKES = [name for name, value in vars(testing).items() if getattr(value, "__module__", "") == testing.__name__]
 
 
@@ -91,6 +98,11 @@ def option_names() -> list[str]:
 def kit_option_names() -> list[str]:
     """Those of the conformance kit."""
     return [option.option_strings[-1][2:] for option in parser()._actions if option.option_strings]
+
+
+def client_option_names() -> list[str]:
+    """Those of ``python -m lmtp_twisted.client``."""
+    return [option.option_strings[-1][2:] for option in client_parser()._actions if option.option_strings]
 
 
 @pytest.mark.parametrize("name", option_names())
@@ -125,16 +137,20 @@ def test_a_backend_is_there_with_its_options(plugin: BackendPlugin, pages: Mappi
 #: Those of ``make kill`` that a page names; its own test gives them to it.
 KILL_OPTIONS = ("kills", "parallel")
 MEMORY_OPTIONS = ("servers",)
+#: Those of aiosmtpd, which test_docs_aiosmtpd.py compares with its own.
+AIOSMTPD_OPTIONS = {"class", "size", "smtputf8", "nosetuid", "debug", "smtpscert", "smtpskey", "tlscert", "tlskey"}
+AIOSMTPD_OPTIONS |= {"no-requiretls", "version"}
 
 
 def test_the_options_of_the_pages_exist() -> None:
     """Whatever a page calls ``--something`` is an option of the daemon, the kit, a make target, twistd or pip."""
-    ours = {*option_names(), *kit_option_names(), *KILL_OPTIONS, *MEMORY_OPTIONS}
+    ours = {*option_names(), *kit_option_names(), *client_option_names(), *KILL_OPTIONS, *MEMORY_OPTIONS}
     of_others = {"pidfile", "logfile", "rundir", "uid", "gid", "reactor", "protocol", "server", "from", "to", "help"}
     of_others |= {"system", "group", "home", "no-create-home", "user-group", "home-dir", "now", "help-auth"}
     for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.rst")):
-        used = set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", path.read_text(encoding="utf-8")))
-        assert used <= ours | of_others, path
+        used = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]+)", path.read_text(encoding="utf-8")))
+        known = ours | of_others | (AIOSMTPD_OPTIONS if path.name == "aiosmtpd.rst" else set())
+        assert used <= known, (path, used - known)
 
 
 def test_the_table_of_commands_and_states_is_the_one_of_the_sessions(pages: Mapping[str, str]) -> None:

@@ -33,7 +33,8 @@ TCP, SOCKET, REMOTE, USERS, VERIFIED, LIMIT = (block for block in SETTINGS if bl
 
 def test_the_page_has_settings() -> None:
     """Else the tests below would test nothing."""
-    assert {block.page.name for block in SETTINGS} == {"README.md", "postfix.rst", "tutorial.rst"}
+    pages = {"README.md", "postfix.rst", "production.rst", "scaling.rst", "tutorial.rst"}
+    assert {block.page.name for block in SETTINGS} == pages
     assert servers_on(PAGE).keys() == {"--port", "unix:", "tcp:"}
 
 
@@ -168,6 +169,18 @@ def test_a_limit_of_recipients_splits_a_message(machine: PostfixMachine) -> None
     machine.postfix.submit(["alice@example.org", "bob@example.org"])
     found: dict[str, Any] = machine.postfix.statuses(2)
     assert all(re.search(r"> \w+\.\d+\.1 Delivered", status) for status in found.values()), found
+    machine.console.close()
+
+
+@pytest.mark.parametrize("port", ["2524", "2528"])
+def test_of_two_servers_postfix_takes_the_one_that_is_there(machine: PostfixMachine, port: str) -> None:
+    """As docs/scaling.rst says."""
+    (settings,) = (block for block in SETTINGS if block.page.name == "scaling.rst")
+    (command,) = commands_on(PAGE, "twistd -n --pidfile= --uid=vmail --gid=vmail lmtp --port")
+    machine.type(attrs.evolve(command, text=f"twistd -n --pidfile= lmtp --port {port} --backend null:", output=()))
+    machine.start_postfix(settings)
+    machine.postfix.submit(["alice@example.org"])
+    assert "status=sent (250 2.0.0" in machine.postfix.statuses(1)["alice@example.org"]
     machine.console.close()
 
 

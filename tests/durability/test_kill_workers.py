@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from killed_workers import KilledWorkers
 
-KILLS = 8
+KILLS = 5
 
 
 @pytest.mark.timeout(300)

@@ -17,6 +17,7 @@ from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.threads import deferToThread
 
 from lmtp_twisted import LMTPFactory, LMTPProtocol, Settings
+from lmtp_twisted.flow import SEND_BUFFER
 from lmtp_twisted.testing import RecordingObserver, ScriptedDeliveries
 
 SESSION = b"LHLO c\r\nMAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nRCPT TO:<c@x>\r\nDATA\r\nSubject: x\r\n\r\nHello\r\n.\r\n"
@@ -403,4 +404,17 @@ async def test_a_large_message_goes_through_a_file_over_a_socket(server: Server)
     assert [line[:3] for line in replies[-3:]] == ["250", "250", "221"]
     assert contents == [body, body]
     assert server.factory.spool.used == 0
+    await server.ends.over
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_system_keeps_little_for_a_client_that_does_not_read(server: Server) -> None:
+    """Left to itself, Linux keeps megabytes of replies for each."""
+    port = server.listen(ScriptedDeliveries())
+    client = await deferToThread(connect, port)
+    await deferToThread(client.recv, 512)
+    handle = server.session.transport.getHandle()
+    # The system counts its own needs too, and says twice what it was asked for (socket(7)).
+    assert handle.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * SEND_BUFFER
+    client.close()
     await server.ends.over

@@ -120,7 +120,7 @@ def test_a_spool_of_its_own_is_made_where_none_is_given() -> None:
     assert isinstance(factory.spool, Spool)
     assert factory.spool.directory is None
     assert factory.spool.threshold == 1024 * 1024
-    assert factory.spool.budget == 256 * 1024 * 1024
+    assert factory.spool.budget == 128 * 1024 * 1024
 
 
 def test_sessions_that_do_nothing_hold_nothing() -> None:

@@ -97,6 +97,13 @@ relay_backend = BackendPlugin(
         "case": "fold (default): Bob is bob; keep: they may belong to different servers",
     },
 )
+faults_backend = BackendPlugin(
+    "faults",
+    "Goes wrong on purpose, to test what sends mail: refuse, defer, drop, hang, delay or stagger, at mail, rcpt or "
+    "dot, for recipients that match a pattern, every n-th of them. What is not at fault goes to another backend.",
+    "lmtp_twisted.backends.faults.from_description",
+    "FAULT[,at=PLACE][,to=PATTERN][,every=N][,times=N][,...][,then=BACKEND]",
+)
 memory_backend = BackendPlugin(
     "memory",
     "Keeps the latest messages in memory, for tests.",

@@ -39,6 +39,8 @@ _log = Logger(namespace="lmtp_twisted")
 #: Messages that may wait, and octets of them in memory, before new ones are put off.
 MOST_WAITING = 1000
 MOST_OCTETS = 256 * 1024 * 1024
+#: Mailboxes of a message that is filed with others.
+MOST_OF_SMALL = 20
 
 
 @implementer(ILMTPDeliveryFactory, ILMTPDelivery)
@@ -131,7 +133,8 @@ class MaildirBackend:
             jobs=max(1, min(jobs, most // 4)),
             mailboxes=max(1, min(200, most // 2)),
         )
-        # Large messages have threads of their own: no small one waits for its turn behind 100 MB.
+        # Large messages have threads of their own, and so have those for many: no small one waits for its turn behind
+        # 100 MB or a thousand mailboxes.
         self._large_lane = Lane(self._reactor, self._pool, filer.file, self._answer, threads=2)
         self._waiting = 0
         self._octets = 0
@@ -214,7 +217,8 @@ class MaildirBackend:
         job = Job(message, [self._mailbox_of(recipient, limits) for recipient in message.recipients], limits)
         self._waiting += 1
         self._octets += job.weight
-        (self._lane if message.inMemory else self._large_lane).put(job)
+        is_small = message.inMemory and len(job.mailboxes) <= MOST_OF_SMALL
+        (self._lane if is_small else self._large_lane).put(job)
         return job.done
 
     def _mailbox_of(self, recipient: Recipient, all_limits: dict[Names, Limits]) -> Names | Exception:

@@ -5,20 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.web.http import SERVICE_UNAVAILABLE
-from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from lmtp_twisted.daemon.members import Members
+from lmtp_twisted.daemon.web.plain import TEXT, Shown
 
 
-class Health(Resource):
+class Health(Shown):
     """
     200 while some process takes mail, else 503.
 
     :param members: who is asked whether they are ``taking`` sessions.
     """
-
-    isLeaf = True
 
     def __init__(self, members: Members) -> None:
         super().__init__()
@@ -39,7 +37,6 @@ class Health(Resource):
     def _say(self, request: Any, is_well: bool) -> None:
         if not is_well:
             request.setResponseCode(SERVICE_UNAVAILABLE)
-        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-        request.setHeader(b"cache-control", b"no-store")
+        request.setHeader(b"content-type", TEXT)
         request.write(b"ok\n" if is_well else b"not taking mail\n")
         request.finish()

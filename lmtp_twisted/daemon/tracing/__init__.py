@@ -1,0 +1,1 @@
+"""``--trace``: the dialogues of chosen sessions, as files that people read."""

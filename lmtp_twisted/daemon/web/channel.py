@@ -1,0 +1,168 @@
+"""The HTTP that pages are asked by: small requests that come soon, by the name of an address, and change nothing."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import BAD_REQUEST, NOT_ALLOWED, HTTPChannel
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+
+from lmtp_twisted.daemon.web.plain import Plain
+
+#: Connections at a time. Who comes when there are so many is not answered.
+MOST_CONNECTIONS = 100
+#: Seconds in which a request has to come, from the connection or from the end of the answer before.
+REQUEST_TIME = 30
+# Seconds in which the last octets of an answer have to be read, once nothing is said any more.
+_FAREWELL = 15
+
+_MISDIRECTED = 421
+_CONTENT_TOO_LARGE = 413
+_METHODS = ("GET", "HEAD")
+
+#: What each answer says, unless it says otherwise: nothing here is kept, framed, or for other sites.
+HEADERS = (
+    (b"server", b"lmtp-twisted"),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+)
+
+
+class StatusChannel(HTTPChannel):
+    """A connection. It is one of those that the site has as long as it lasts."""
+
+    site: StatusSite
+    abortTimeout = _FAREWELL
+
+    _patience: Any = None
+
+    def connectionMade(self) -> None:
+        """The first request may come."""
+        self.site.channels.add(self)
+        super().connectionMade()
+        self._wait()
+
+    def _wait(self) -> None:
+        self._patience = self.callLater(REQUEST_TIME, self.timeoutConnection)
+
+    def _forget(self) -> None:
+        if self._patience is not None and self._patience.active():
+            self._patience.cancel()
+
+    def allHeadersReceived(self) -> None:
+        """A request has come. A body of it would be for nothing."""
+        self._forget()
+        if self.length != 0:
+            self.length = 0
+            self.requests[-1].has_body = True
+        super().allHeadersReceived()
+
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
+        """Whether another request may follow. What comes behind a request with a body would be that."""
+        return not request.has_body and bool(super().checkPersistence(request, version))
+
+    def requestDone(self, request: Any) -> None:
+        """It was answered."""
+        super().requestDone(request)
+        if self.persistent:
+            self._wait()
+
+    def timeoutConnection(self) -> None:
+        """Nothing came. It is nothing to log."""
+        self._abortingCall = self.callLater(_FAREWELL, self.forceAbortClient)
+        self.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """It is over."""
+        self._forget()
+        self.site.channels.discard(self)
+        super().connectionLost(reason)
+
+
+class StatusRequest(Request):
+    """
+    One request.
+
+    :ivar has_body: whether there is one, which nobody reads.
+    """
+
+    has_body = False
+
+
+class StatusSite(Site):
+    """
+    :param root: the pages.
+    :ivar channels: the connections of now.
+    """
+
+    noisy = False
+    protocol = StatusChannel  # type: ignore[assignment]  # without what chooses between versions of HTTP
+
+    def __init__(self, root: Resource, **options: Any) -> None:
+        super().__init__(root, requestFactory=StatusRequest, timeout=REQUEST_TIME, **options)
+        self.channels: set[StatusChannel] = set()
+
+    def log(self, request: Any) -> None:
+        """Whoever asks each second would fill the log of the mail."""
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """A connection, if there are not too many."""
+        return super().buildProtocol(addr) if len(self.channels) < MOST_CONNECTIONS else None
+
+    def stopFactory(self) -> None:
+        """It listens no more."""
+        super().stopFactory()
+        for channel in list(self.channels):
+            channel.loseConnection()
+
+    def getResourceFor(self, request: Any) -> Any:
+        """What is asked for, or what is said instead."""
+        for name, value in HEADERS:
+            request.setHeader(name, value)
+        return _refusal(request) or _if_allowed(request, super().getResourceFor(request))
+
+
+def _if_allowed(request: Any, found: Any) -> Any:
+    method = request.method.decode("latin-1")
+    if method in _METHODS or hasattr(found, f"render_{method}") or isinstance(found, Plain):
+        return found
+    return Plain(NOT_ALLOWED, "nothing can be changed here", ((b"allow", b"GET, HEAD"),))
+
+
+def _refusal(request: Any) -> Resource | None:
+    if request.has_body:
+        return Plain(_CONTENT_TOO_LARGE, "a request has no body here", ((b"connection", b"close"),))
+    hosts = request.requestHeaders.getRawHeaders(b"host", [])
+    if len(hosts) > 1:
+        return Plain(BAD_REQUEST, "one Host is enough")
+    if hosts and _is_loopback(request.getHost()) and not _is_address(hosts[0]):
+        return Plain(_MISDIRECTED, "ask for localhost or an address: other names may be anybody's")
+    return None
+
+
+def _is_loopback(address: Any) -> bool:
+    try:
+        return ip_address(getattr(address, "host", "")).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_address(host: bytes) -> bool:
+    """
+    Whether a Host is ``localhost`` or an IP address. A page of anybody's can have its own name lead to this machine, so
+    that the browser lets it read what is here; an address it cannot have for a name.
+    """
+    try:
+        name = urlsplit(f"//{host.decode('ascii')}").hostname or ""
+        return name.rstrip(".") == "localhost" or bool(ip_address(name))
+    except ValueError:
+        return False

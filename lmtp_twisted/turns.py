@@ -1,0 +1,83 @@
+"""
+Whose turn it is: no client keeps the others waiting by sending more than its share.
+
+A turn of the reactor reads from all sessions that have sent something, up to 64 KiB from each, and that can be ten
+thousand commands. A few dozen clients that send commands without a pause would make others wait for seconds. So there
+is a limit to the time that commands and contents may take in one turn. Sessions that come after it wait for the next
+turn; one whose share was too little for it comes after those that said less.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from lmtp_twisted.outbox import Outbox
+
+#: Seconds that the input of all sessions may take in a turn of the reactor.
+TURN = 0.01
+#: Seconds that the input of one session may take before others have their turn.
+SHARE = 0.001
+
+
+class Turns:
+    """
+    What all sessions of a factory share.
+
+    :param clock: an :class:`~twisted.internet.interfaces.IReactorTime`.
+    :param outbox: knows when a turn of the reactor ends.
+    """
+
+    def __init__(self, clock: Any, outbox: Outbox) -> None:
+        self._seconds: Callable[[], float] = clock.seconds
+        self._outbox = outbox
+        self._spent = 0.0
+        self._is_next_planned = False
+        # Those whose share was enough for them the last time, and the others.
+        self._next: deque[Callable[[], None]] = deque()
+        self._later: deque[Callable[[], None]] = deque()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time of this turn is used up."""
+        return self._spent >= TURN
+
+    def begin(self) -> float:
+        """
+        A session's input is looked at.
+
+        :returns: what :meth:`end` and :meth:`is_used_up` have to be given.
+        """
+        return self._seconds()
+
+    def is_used_up(self, begun: float) -> bool:
+        """Whether the session has had its share."""
+        return self._seconds() - begun >= SHARE
+
+    def end(self, begun: float) -> None:
+        """It is not looked at any more."""
+        # A clock that is set back gives no time back.
+        self._spent += max(self._seconds() - begun, 0.0)
+
+    def wait(self, go_on: Callable[[], None], *, is_patient: bool) -> None:
+        """
+        :param go_on: called when it is this session's turn.
+        :param is_patient: others come first.
+        """
+        (self._later if is_patient else self._next).append(go_on)
+        self._plan()
+
+    def _plan(self) -> None:
+        if not self._is_next_planned:
+            self._is_next_planned = True
+            self._outbox.add(self._begin)
+
+    def _begin(self) -> None:
+        """A new turn."""
+        self._spent = 0.0
+        self._is_next_planned = False
+        while (self._next or self._later) and not self.is_over:
+            (self._next or self._later).popleft()()
+        if self._next or self._later:
+            self._plan()
