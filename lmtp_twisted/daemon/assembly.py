@@ -19,9 +19,9 @@ from twisted.python.threadpool import ThreadPool
 from lmtp_twisted.daemon.chosen_form import form_of
 from lmtp_twisted.daemon.inbox.answers import InboxAnswers
 from lmtp_twisted.daemon.lines import one_line
-from lmtp_twisted.daemon.listening import may_change
+from lmtp_twisted.daemon.listening import may, may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
-from lmtp_twisted.daemon.making import Surroundings, make_generation, settings_of
+from lmtp_twisted.daemon.making import Surroundings, look_as_later, make_generation, settings_of
 from lmtp_twisted.daemon.members import Alone, Answers, Members
 from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.notify import Notifier
@@ -153,6 +153,9 @@ def _see_whether_workers_can_start(options: Options, reactor: Any) -> None:
         raise options.said.fault("workers", ": under --chroot there is no Python to start them with")
     if not hasattr(sys.modules[type(reactor).__module__], "install"):
         raise options.said.fault("workers", f": they could not use this reactor ({type(reactor).__module__})")
+    for path, mode in ((sys.executable, os.X_OK), (__file__, os.R_OK)):
+        if not look_as_later(options.parent, partial(may, path, mode)):
+            raise options.said.fault("workers", f": who the server becomes may not use {path}")
 
 
 def _open_log(options: Options, is_trial: bool) -> Log:

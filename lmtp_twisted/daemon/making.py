@@ -103,7 +103,7 @@ def make_generation(
     if options.given is None:
         # A worker has what its parent was allowed.
         _allow_open_files(settings, servers)
-    as_later = partial(_as_later, options.parent)
+    as_later = partial(look_as_later, options.parent)
     directory = None
     with faults.caught():
         directory = as_later(lambda: _spool_directory(said))
@@ -263,7 +263,7 @@ def _allow_open_files(settings: Settings, servers: Sequence[Server]) -> None:
         )
 
 
-def _as_later(parent: Any, look: Callable[[], T]) -> T:
+def look_as_later(parent: Any, look: Callable[[], T]) -> T:
     """
     Look at the disk as the user that twistd's ``--uid`` and ``--gid`` will make us: what it makes is then theirs, and
     what they may not do is found now.
