@@ -53,6 +53,21 @@ class ConnectionPool:
         """Whether no more can wait."""
         return not self._turns.tokens and len(self._turns.waiting) >= self._settings.max_waiting
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a connection."""
+        return len(self._turns.waiting)
+
+    @property
+    def busy(self) -> int:
+        """How many have one, or are about to."""
+        return self._settings.max_connections - self._turns.tokens
+
+    @property
+    def connections(self) -> int:
+        """How many there are, idle ones included."""
+        return len(self._busy) + len(self._idle)
+
     async def acquire(self, fresh: bool = False) -> ClientSession:
         """
         A session in which a transaction can begin. Give it back by :meth:`release`.

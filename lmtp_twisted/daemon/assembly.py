@@ -21,12 +21,13 @@ from lmtp_twisted.daemon.inbox.answers import InboxAnswers
 from lmtp_twisted.daemon.lines import one_line
 from lmtp_twisted.daemon.listening import may, may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
-from lmtp_twisted.daemon.making import Surroundings, look_as_later, make_generation, settings_of
+from lmtp_twisted.daemon.making import Surroundings, make_generation, settings_of
 from lmtp_twisted.daemon.members import Alone, Answers, Members
 from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.options import Options
 from lmtp_twisted.daemon.ports import Ports
+from lmtp_twisted.daemon.privileges import as_later, later_owner
 from lmtp_twisted.daemon.renewal import renew
 from lmtp_twisted.daemon.said import Faults, plain_line
 from lmtp_twisted.daemon.servers import servers_of
@@ -108,7 +109,7 @@ def _assemble(
         size = options.said["workers"]
         with faults.caught():
             _see_whether_workers_can_start(options, reactor)
-    ports: Any = Ports(reactor) if size == 1 else HeldPorts(reactor)
+    ports: Any = (Ports if size == 1 else HeldPorts)(reactor, later_owner(options.parent))
     if workplace is not None:
         ports = workplace.ports
     log = _open_log(options, is_trial)
@@ -149,12 +150,10 @@ def _assemble(
 
 
 def _see_whether_workers_can_start(options: Options, reactor: Any) -> None:
-    if options.parent is not None and options.parent.get("chroot"):
-        raise options.said.fault("workers", ": under --chroot there is no Python to start them with")
     if not hasattr(sys.modules[type(reactor).__module__], "install"):
         raise options.said.fault("workers", f": they could not use this reactor ({type(reactor).__module__})")
     for path, mode in ((sys.executable, os.X_OK), (__file__, os.R_OK)):
-        if not look_as_later(options.parent, partial(may, path, mode)):
+        if not as_later(options.parent, partial(may, path, mode)):
             raise options.said.fault("workers", f": who the server becomes may not use {path}")
 
 
@@ -176,19 +175,26 @@ def _open_log(options: Options, is_trial: bool) -> Log:
         if os.path.isdir(path) or not may_change(there):
             raise ValueError(f"--logfile {path}: cannot write to it")
         return Log(level)
+    owner = None if os.path.lexists(path) else later_owner(parent)
     try:
-        return WrittenLog(level, LineWriter(path, form=form_of(options.said)))
+        log = WrittenLog(level, LineWriter(path, form=form_of(options.said)))
+        if owner is not None:
+            # Else it could not be reopened.
+            os.chown(path, *owner)
+        return log
     except OSError as error:
         raise ValueError(f"--logfile {path}: {error.strerror}")
 
 
 def _enter_directory(parent: Any) -> None:
     """
-    twistd's ``--rundir`` now instead of later, so that relative paths are tried where they will be used. Under
-    ``--chroot`` that place cannot be known.
+    twistd's ``--rundir`` now instead of later, so that relative paths are tried where they will be used.
     """
-    if parent is None or "rundir" not in parent or parent.get("chroot"):
+    if parent is None or "rundir" not in parent:
         return
+    if parent.get("chroot"):
+        # Directories and modules are opened before it, and others after it.
+        raise ValueError("--chroot cannot be had: give the server a root with systemd's RootDirectory=, or a container")
     directory = os.path.abspath(parent["rundir"])
     try:
         os.chdir(directory)

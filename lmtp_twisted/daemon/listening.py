@@ -226,8 +226,9 @@ def try_to_listen(description: ListenDescription, tried: ExitStack, *, leaves_no
 
 def _try_tcp(interface: str, number: int, is_ipv6: bool, tried: ExitStack) -> None:
     family = socket.AF_INET6 if is_ipv6 or ":" in interface else socket.AF_INET
+    # As octets: for text Python looks for a module, and after a change of users it may find none.
     (_, _, _, _, address), *_ = socket.getaddrinfo(
-        interface or None, number, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        interface.encode() or None, number, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     listener = tried.enter_context(socket.socket(family, socket.SOCK_STREAM))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -13,16 +13,16 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
-from twisted.python.util import runAsEffectiveUser
 
 from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.description import without_passwords
 from lmtp_twisted.backends.maildir.directories import MOST_OPEN
+from lmtp_twisted.daemon import privileges
 from lmtp_twisted.daemon.destinations import DEFAULT_BACKEND, Destinations
 from lmtp_twisted.daemon.generation import Entrance, Generation, tally_name
 from lmtp_twisted.daemon.inbox.answers import InboxAnswers
@@ -41,8 +41,6 @@ from lmtp_twisted.factory import LMTPFactory
 from lmtp_twisted.headcount import HeadCount, Tally
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
-
-T = TypeVar("T")
 
 _log = Logger(namespace="lmtp_twisted")
 
@@ -103,7 +101,7 @@ def make_generation(
     if options.given is None:
         # A worker has what its parent was allowed.
         _allow_open_files(settings, servers)
-    as_later = partial(look_as_later, options.parent)
+    as_later = partial(privileges.as_later, options.parent)
     directory = None
     with faults.caught():
         directory = as_later(lambda: _spool_directory(said))
@@ -261,18 +259,6 @@ def _allow_open_files(settings: Settings, servers: Sequence[Server]) -> None:
             limit=soft,
             sessions=settings.max_sessions,
         )
-
-
-def look_as_later(parent: Any, look: Callable[[], T]) -> T:
-    """
-    Look at the disk as the user that twistd's ``--uid`` and ``--gid`` will make us: what it makes is then theirs, and
-    what they may not do is found now.
-    """
-    uid, gid = (None, None) if parent is None else (parent.get("uid"), parent.get("gid"))
-    if os.geteuid() != 0 or (uid is None and gid is None):
-        return look()
-    result: T = runAsEffectiveUser(0 if uid is None else uid, os.getegid() if gid is None else gid, look)
-    return result
 
 
 def _spool_directory(said: Said) -> str:

@@ -266,7 +266,7 @@ class LMTPService(Service):
         wanted = new.places
         try:
             await self._open_all([entrance for key, entrance in wanted.items() if key not in self._listening])
-        except Faults:
+        except BaseException:
             await new.context.shut_down()
             raise
         # From here on nothing can fail.

@@ -15,6 +15,7 @@ import select
 import stat
 import time
 from threading import Event, Lock, Thread
+from typing import Any
 
 from lmtp_twisted.daemon.forms import TEXT, Form
 
@@ -45,7 +46,8 @@ class LineWriter:
             assert self._path is not None, "one of the two is needed"
             descriptor = _open(self._path)
         self._descriptor = descriptor
-        self._lines: list[str] = []
+        # None is where the file is to be opened anew.
+        self._lines: list[str | None] = []
         self._lost = 0
         self._why = ""
         self._is_torn = False
@@ -53,7 +55,6 @@ class LineWriter:
         self._writing = Lock()
         self._has_lines = Event()
         self._is_urgent = Event()
-        self._reopens = False
         self._thread: Thread | None = None
         self._is_stopping = False
         self._is_stuck = False
@@ -84,7 +85,7 @@ class LineWriter:
 
     def reopen(self) -> None:
         """Open the file anew, since it was renamed. What was logged until now goes to the old one."""
-        self._reopens = True
+        self._lines.append(None)
         if self._thread is None:
             self._flush()
         else:
@@ -132,13 +133,14 @@ class LineWriter:
         if not self._writing.acquire(blocking=self._thread is not None):
             return
         try:
-            while self._lines or self._reopens:
-                lines = self._lines[:]
+            while self._lines:
+                waiting = self._lines[:]
+                lines: list[Any] = waiting[: waiting.index(None)] if None in waiting else waiting
                 if lines:
                     self._write_out(lines)
                     del self._lines[: len(lines)]
-                if self._reopens:
-                    self._reopens = False
+                else:
+                    del self._lines[0]
                     self._open_anew()
         finally:
             self._writing.release()

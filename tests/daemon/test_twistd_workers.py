@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -209,6 +210,32 @@ def test_the_parent_shows_the_status_and_asks_the_workers_for_it(tmp_path: Path)
         assert get(web, "/health") == (200, "ok\n")
 
 
+def test_figures_are_the_sum_of_all_workers_and_stay_when_one_dies(tmp_path: Path) -> None:
+    def until(sessions: int) -> None:
+        """Look until there were so many sessions. There were never fewer than were seen before."""
+        seen, deadline = 0, time.monotonic() + PATIENCE
+        while seen != sessions:
+            assert time.monotonic() < deadline, f"{seen} sessions, and not {sessions}"
+            match = re.search(r"^lmtp_sessions_total (\d+)", get(web, "/metrics")[1], re.MULTILINE)
+            assert match
+            assert int(match[1]) >= seen
+            seen = int(match[1])
+
+    with _telling(tmp_path, "--port", "0", "--http", "0") as (server, workers):
+        web = int(server.until(r"status on http://127\.0\.0\.1:(\d+)/\n")[1])
+        by = []
+        while len(by) < 10 or set(by) != set(workers):
+            with Client(server.port) as client:
+                by.append(_process(client))
+        until(len(by))
+        # What it had counted is known by now, so it stays.
+        os.kill(workers[0], signal.SIGKILL)
+        server.until(r"killed by SIGKILL; (?s:.)*worker 1 \(process \d+\) serves\n")
+        with Client(server.port) as client:
+            _process(client)
+        until(len(by) + 1)
+
+
 # Other rules
 
 
@@ -391,7 +418,7 @@ def test_as_a_daemon_all_of_it_goes_to_the_file_of_the_log_and_is_reopened(tmp_p
     [
         (["--workers", "0"], [], "--workers: '0' is not from 1 to 256"),
         (["--workers", "many"], [], "--workers: 'many' is neither a number nor auto"),
-        (["--workers", "2"], ["--chroot", "."], "--workers: under --chroot there is no Python to start them with"),
+        (["--workers", "2"], ["--chroot", "."], "--chroot cannot be had: "),
         (["--workers", "2", "--backend", "maildir:/dev/null/x"], [], "--backend: maildir: [Errno 20] "),
     ],
 )

@@ -26,8 +26,8 @@ PLACES = ("/srv/", "/var/spool/postfix/", "/var/log/", "/var/lib/", "/etc/exim4/
 #: Languages of the configuration of mail servers: see test_docs_postfix.py and test_docs_exim.py.
 CONFIGURATION = frozenset({"ini"})
 #: Languages of blocks that are read by tests of their own: this, test_docs_systemd.py, test_docs_haproxy.py and
-#: test_docs_smtp_server.py, test_docs_recipients.py.
-READ = CONFIGURATION | {"systemd", "cfg", "javascript", "sql"}
+#: test_docs_smtp_server.py, test_docs_recipients.py, test_docs_production.py.
+READ = CONFIGURATION | {"systemd", "cfg", "javascript", "sql", "yaml"}
 # A caption that is the name of a file.
 _FILE = re.compile(r"[./]")
 #: Captions of dialogues that are not with the server of docs_exchange.py, and of servers that speak them.

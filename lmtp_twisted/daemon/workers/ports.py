@@ -13,6 +13,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from lmtp_twisted.daemon.listening import ListenDescription, make_endpoint
 from lmtp_twisted.daemon.ports import Ports, adopt, let_in
+from lmtp_twisted.daemon.privileges import Owner
 from lmtp_twisted.daemon.said import Faults
 from lmtp_twisted.daemon.servers import Wanted
 
@@ -25,10 +26,11 @@ class HeldPorts(Ports):
     The parent's: those of them that it holds are for the workers, and nobody accepts connections here.
 
     :param reactor: the reactor.
+    :param owner: see :class:`Ports`.
     """
 
-    def __init__(self, reactor: Any) -> None:
-        super().__init__(reactor)
+    def __init__(self, reactor: Any, owner: Owner | None = None) -> None:
+        super().__init__(reactor, owner)
         self._held: dict[str, Any] = {}
 
     def hold(self, port: Any, place: ListenDescription) -> IListeningPort:
