@@ -116,6 +116,10 @@ class LMTPClient:
                         needs_fresh = True
                         continue
                 return outcomes.fill_rest(error)
+            except GeneratorExit:
+                # See ConnectionPool.acquire: the turn is given to nobody.
+                session = None
+                raise
             except BaseException:
                 if session is not None:
                     session.connection.abort(_unfinished())

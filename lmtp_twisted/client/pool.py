@@ -87,6 +87,9 @@ class ConnectionPool:
             raise
         try:
             return await self._session(fresh)
+        except GeneratorExit:
+            # The program ends while this waits: whoever would have its turn is being collected just now, too.
+            raise
         except BaseException:
             self._turns.release()
             raise
@@ -112,6 +115,8 @@ class ConnectionPool:
             answer = await connection.reply(self._settings.timeouts.connect)
         except TemporaryFailure:
             return False
+        except GeneratorExit:
+            raise
         except BaseException:
             self._end(session.connection)
             raise
@@ -141,6 +146,8 @@ class ConnectionPool:
                 raise _closed()
             self._leave_alone(begun, error)
             raise TemporaryFailure(f"{self._target.name}: {error.text}", enhanced=error.enhanced)
+        except GeneratorExit:
+            raise
         except BaseException:
             if connection is not None:
                 connection.abort(_closed())
