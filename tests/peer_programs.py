@@ -25,6 +25,8 @@ PEERS = {
     "strace": ("strace",),
     "systemd": ("systemd-socket-activate", "systemd-analyze"),
     "chromium": ("chromium", "chromedriver"),
+    "jq": ("jq",),
+    "logrotate": ("logrotate",),
     "postgresql": ("initdb", "pg_ctl", "postgres", "psql"),
 }
 

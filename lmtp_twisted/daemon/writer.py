@@ -13,6 +13,8 @@ import atexit
 import os
 import stat
 import time
+from collections import deque
+from collections.abc import Callable
 from threading import Event, Lock, Thread
 from typing import Any
 
@@ -47,6 +49,7 @@ class LineWriter:
         self._descriptor = descriptor
         # None is where the file is to be opened anew.
         self._lines: list[str | None] = []
+        self._promises: deque[Callable[[], None]] = deque()
         self._lost = 0
         self._why = ""
         self._is_torn = False
@@ -82,8 +85,36 @@ class LineWriter:
         if not self._has_lines.is_set():
             self._has_lines.set()
 
+    def promise(self, write: Callable[[], None]) -> None:
+        """
+        :param write: has lines for :meth:`write`, and makes them when it is called: by the thread, with those that have
+            gathered.
+        """
+        if self._thread is None:
+            write()
+            return
+        # Once, however long the thread is held up by an output that takes nothing.
+        if write not in self._promises:
+            self._promises.append(write)
+        if not self._has_lines.is_set():
+            self._has_lines.set()
+
+    def redeem(self) -> None:
+        """Have all lines that were promised."""
+        while self._promises:
+            try:
+                write = self._promises.popleft()
+            except IndexError:
+                # Another thread was faster.
+                return
+            try:
+                write()
+            except Exception as error:
+                self.write(self._note(f"a record could not be made: {error!r}"))
+
     def reopen(self) -> None:
         """Open the file anew, since it was renamed. What was logged until now goes to the old one."""
+        self.redeem()
         self._lines.append(None)
         if self._thread is None:
             self._flush()
@@ -111,6 +142,7 @@ class LineWriter:
             thread.join(PATIENCE)
             self._is_stuck = thread.is_alive()
             self._thread = None
+        self.redeem()
         self._flush()
 
     def _run(self) -> None:
@@ -120,6 +152,7 @@ class LineWriter:
             # Cleared before the lines are taken: one that comes meanwhile sets it again.
             self._is_urgent.clear()
             self._has_lines.clear()
+            self.redeem()
             self._flush()
 
     def _flush(self) -> None:

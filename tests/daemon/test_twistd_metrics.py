@@ -105,7 +105,7 @@ def test_the_log_says_no_more_for_it(tmp_path: Path) -> None:
         ask(web, "/metrics")
         server.terminate()
         assert server.ended() == -signal.SIGTERM
-        assert "metrics" not in server.output
+        assert "/metrics" not in server.output
         assert "HTTPChannel" not in server.output
 
 

@@ -20,7 +20,7 @@ from docs_pages import Block
 #: Seconds that a command or the start of a server may take.
 PATIENCE = 30.0
 
-_ADDRESS = re.compile(r"--port (\d+)|listenTCP\((\d+)|(haproxy:)?(?:tcp:(\d+)|unix:([^\s:\"']+))")
+_ADDRESS = re.compile(r"--port (\d+)|listenTCP\((\d+)|(haproxy:)?(?<!--http )(?:tcp:(\d+)|unix:([^\s:\"']+))")
 _CONFIGURATION = re.compile(r"--config (\S+)")
 _IN_CONFIGURATION = re.compile(r"""^port = (\d+)|^listen = \[?"(?:tcp:(\d+)|unix:([^:"]+))""", re.MULTILINE)
 _DAEMON = re.compile(r"(PYTHONPATH=\S+ )?twistd ")
