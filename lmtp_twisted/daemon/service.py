@@ -24,7 +24,7 @@ from lmtp_twisted.daemon.logs import Log
 from lmtp_twisted.daemon.members import Answers
 from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.notify import Notifier
-from lmtp_twisted.daemon.said import Fault, Faults
+from lmtp_twisted.daemon.said import Fault, Faults, plain_line
 from lmtp_twisted.factory import LMTPFactory
 
 _log = Logger(namespace="lmtp_twisted")
@@ -249,9 +249,11 @@ class LMTPService(Service):
                 await self._reload()
             except Faults as faults:
                 _log.error("all stays as it was, faults={count}", count=len(faults.lines))
-                for line in faults.lines:
+                # As on standard error, without the name of the program before it.
+                lines = [line.removeprefix(plain_line("")) for line in faults.lines]
+                for line in lines:
                     _log.error("{line}", line=line)
-                result = f"; not reloaded: {faults.lines[0]}"
+                result = f"; not reloaded: {lines[0]}"
             except Exception:
                 _log.failure("all stays as it was, since something went wrong")
                 result = "; not reloaded"

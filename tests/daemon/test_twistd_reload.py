@@ -242,6 +242,8 @@ def test_without_a_file_what_the_command_line_names_is_read_anew(tmp_path: Path)
         assert certificate_of(tmp_path / "run/s") != before
         with Client(path=tmp_path / "run/s") as client:
             assert client.deliver("info@x.example")[0].startswith("250 ")
+        (tmp_path / "aliases").unlink()
+        server.reload(r"error \[lmtp\] --aliases: \S*aliases: No such file or directory\n")
     assert mailboxes(tmp_path / "run") == ["mail/x.example/bob"]
 
 
