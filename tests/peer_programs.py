@@ -19,6 +19,7 @@ PEERS = {
     "node": ("node",),
     "haproxy": ("haproxy",),
     "nginx": ("nginx",),
+    "prometheus": ("prometheus", "promtool"),
     "rabbitmq": ("rabbitmq-server", "rabbitmqctl", "epmd"),
     "btrfs": ("mkfs.btrfs", "btrfs"),
     "ext4": ("mkfs.ext4",),

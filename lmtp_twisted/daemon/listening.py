@@ -267,5 +267,9 @@ def _try_unix(path: str, tried: ExitStack, leaves_no_trace: bool) -> None:
 
 def may_change(path: str) -> bool:
     """Whether we may make and remove what is in a directory, or write to a file, as the user that acts."""
-    mode = os.W_OK | (os.X_OK if os.path.isdir(path) else 0)
+    return may(path, os.W_OK | (os.X_OK if os.path.isdir(path) else 0))
+
+
+def may(path: str, mode: int) -> bool:
+    """Whether the user that acts may do that, as :func:`os.access` has it."""
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)

@@ -42,6 +42,9 @@ class Ports:
     :param owner: whose the Unix sockets will be that it opens; else they are ours.
     """
 
+    #: Whether they are for this process to tell of.
+    are_ours = True
+
     def __init__(self, reactor: Any, owner: Owner | None = None) -> None:
         self._reactor = reactor
         self._owner = owner
@@ -118,11 +121,15 @@ class Ports:
         elif isinstance(port, tcp.Port):
             if isinstance(port, unix.Port):
                 _remove_name(port)
-            # Twisted closes the socket in the reactor's next turn. This comes before it in the same turn.
-            self._reactor.callLater(0, _let_in, port)
+            self.see_to_waiting(port)
         stop: Any = port.stopListening
         closed: Deferred[None] = maybeDeferred(stop)
         return closed
+
+    def see_to_waiting(self, port: tcp.Port) -> None:
+        """Let in who has connected to a port that is about to be closed."""
+        # Twisted closes the socket in the reactor's next turn. This comes before it in the same turn.
+        self._reactor.callLater(0, let_in, port)
 
 
 def _remove_name(port: Any) -> None:
@@ -138,8 +145,13 @@ def _remove_name(port: Any) -> None:
     port._bindPath = _NAMELESS + path
 
 
-def _let_in(port: tcp.Port) -> None:
-    """All that wait. Some may come meanwhile, so there is an end to it."""
+def let_in(port: tcp.Port) -> None:
+    """
+    Accept all connections that wait.
+
+    :param port: where they wait.
+    """
+    # Some may come meanwhile, so there is an end to it.
     waiting = select.poll()
     waiting.register(port.fileno(), select.POLLIN)
     for _ in range(_BACKLOG):

@@ -14,7 +14,7 @@ from lmtp_twisted.daemon.values import OPTIONS
 _log = Logger(namespace="lmtp_twisted")
 
 #: Options that count when the server starts, and then no more.
-AT_THE_START = ("log-format",)
+AT_THE_START = ("log-format", "workers")
 
 
 def renew(surroundings: Surroundings, before: Generation) -> Generation:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import select
 import stat
 import time
 from collections import deque
@@ -186,7 +187,7 @@ class LineWriter:
         view = memoryview(data)
         try:
             while view:
-                view = view[os.write(self._descriptor, view) :]
+                view = view[os.write(self._descriptor, self._piece(view)) :]
         except OSError as error:
             self._lost += len(lines) - (1 if lost else 0)
             self._why = str(error.strerror)
@@ -195,6 +196,13 @@ class LineWriter:
             self._lost -= lost
             self._why = ""
             self._is_torn = False
+
+    def _piece(self, view: memoryview) -> memoryview:
+        """As many whole lines as come out in one piece where other processes write, too."""
+        if len(view) <= select.PIPE_BUF or stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            return view
+        end = bytes(view[: select.PIPE_BUF]).rfind(b"\n") + 1
+        return view[: end or bytes(view).index(b"\n") + 1]
 
     def _open_anew(self) -> None:
         if self._path is None:

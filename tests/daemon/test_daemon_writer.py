@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import stat
 import threading
 from collections.abc import Iterator
@@ -254,6 +255,27 @@ def test_lines_beyond_what_may_wait_are_lost_and_counted(
     note, *lines = path.read_text().splitlines()
     assert note.endswith("2 lines of this log were lost: its output took none")
     assert lines == ["one", "two"]
+
+
+def test_into_a_pipe_whole_lines_go_in_pieces_that_are_not_cut_apart_by_other_processes() -> None:
+    """pipe(7): PIPE_BUF octets are written in one piece."""
+    reading, writing = os.pipe()
+    sizes: list[int] = []
+    write = os.write
+
+    def note(descriptor: int, data: bytes) -> int:
+        sizes.append(len(data))
+        return write(descriptor, data)
+
+    lines = ["x" * 1000] * 9 + ["y" * 5000] + ["z" * 1000] * 9
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "write", note)
+        LineWriter(descriptor=writing).write("\n".join(lines))
+    os.close(writing)
+    assert os.read(reading, 100_000).decode().splitlines() == lines
+    os.close(reading)
+    assert [size for size in sizes if size > select.PIPE_BUF] == [5001]
+    assert len(sizes) <= 9
 
 
 def test_lines_that_are_promised_are_made_by_the_thread() -> None:

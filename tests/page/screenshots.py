@@ -76,17 +76,17 @@ def deliver(port: int, number: int, over: Event, begun: float) -> None:
     """One client, whose mail comes in waves as mail does, in sessions of some messages each."""
     chance = random.Random(number)
     address, name = CLIENTS[number]
-    with suppress(OSError):
-        while not over.is_set():
-            with Client(port) as client:
-                client.say(f"XCLIENT ADDR={address}")
-                client.say(f"LHLO {name}")
-                for _ in range(chance.randrange(20, 200)):
-                    passed = time.monotonic() - begun
-                    busy = 1.2 + math.sin(passed / 130) + 0.4 * math.sin(passed / 31)
-                    if over.wait(chance.expovariate(0.6 + 2.2 * busy)):
-                        break
-                    send(client, chance)
+    while not over.wait(1):
+        # A session that was silent for too long is ended by the server.
+        with suppress(OSError), Client(port) as client:
+            client.say(f"XCLIENT ADDR={address}")
+            client.say(f"LHLO {name}")
+            for _ in range(chance.randrange(20, 200)):
+                passed = time.monotonic() - begun
+                busy = 1.2 + math.sin(passed / 130) + 0.4 * math.sin(passed / 31)
+                if over.wait(chance.expovariate(0.6 + 2.2 * busy)):
+                    break
+                send(client, chance)
 
 
 def send(client: Client, chance: random.Random) -> None:

@@ -102,7 +102,7 @@ faults_backend = BackendPlugin(
     "Goes wrong on purpose, to test what sends mail: refuse, defer, drop, hang, delay or stagger, at mail, rcpt or "
     "dot, for recipients that match a pattern, every n-th of them. What is not at fault goes to another backend.",
     "lmtp_twisted.backends.faults.from_description",
-    "FAULT[,at=PLACE][,to=PATTERN][,every=N][,times=N][,...][,then=BACKEND]",
+    "FAULT[,key=value...][,then=BACKEND]",
 )
 memory_backend = BackendPlugin(
     "memory",
