@@ -5,7 +5,7 @@ VENV   ?= .venv
 PORT   ?= 2524
 BIN    := $(VENV)/bin
 
-.PHONY: run test fuzz kill lint types docs check peers conformance bench-environment bench memory syncs news release-check clean
+.PHONY: run test fuzz kill lint types docs check peers conformance bench-environment bench memory abuse endurance syncs screenshots news release-check clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,8 +16,10 @@ help:
 	@echo "make check   lint, types and documentation"
 	@echo "make peers   the real peers that some tests and the benchmark need (Debian, as root)"
 	@echo "make conformance   what the kit says of other servers, written into docs/conformance-peers.rst"
+	@echo "make screenshots   the pictures of the status page, from a server with a quarter of an hour of made-up mail"
 	@echo "make release-check   whether a release of what is committed would do; leaves it in dist/"
 	@echo "make bench   the benchmark; make memory, make syncs: parts of it"
+	@echo "make abuse   a server under attack; make endurance: one that takes 200,000 messages"
 
 # The marker is younger than the files it was made from, or it is made again.
 $(VENV)/.run: setup.cfg pyproject.toml
@@ -89,8 +91,17 @@ bench: bench-environment
 memory: bench-environment
 	.venv-bench/bin/python -m benchmarks.memory $(ARGS)
 
+abuse: bench-environment
+	.venv-bench/bin/python -m benchmarks.abuse $(ARGS)
+
+endurance: bench-environment
+	.venv-bench/bin/python -m benchmarks.abuse.endurance $(ARGS)
+
 syncs: bench-environment
 	.venv-bench/bin/python -m benchmarks.syncs $(ARGS)
+
+screenshots: $(VENV)/.dev
+	$(BIN)/python tests/page/screenshots.py $(ARGS)
 
 news: $(VENV)/.dev
 	$(BIN)/towncrier build

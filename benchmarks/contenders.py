@@ -24,6 +24,7 @@ class Contender:
     :param ours: it is this project's.
     :param command: gives the command line for a port and a directory of its own; may write files there.
     :param absence: says in a few words why it can't be had here; empty where it can.
+    :param workers: of ours, all of which have to be there.
     :param alone: it is no server, and this does its work by itself, in a directory.
     """
 
@@ -32,6 +33,7 @@ class Contender:
     command: Callable[[int, Path], list[str]]
     absence: Callable[[], str]
     alone: Callable[[Load, Path], Measurement] | None = None
+    workers: int = 1
 
 
 def _module(name: str) -> Callable[[], str]:
@@ -103,6 +105,20 @@ CONTENDERS = {
             True,
             lambda port, directory: twistd(port, directory, f"maildir:{directory / 'mail'}"),
             _module("twisted.plugins.lmtp_twisted_dropin"),
+        ),
+        Contender(
+            "twistd-null-workers2",
+            True,
+            lambda port, directory: twistd(port, directory, "null:", "--workers", "2"),
+            _module("twisted.plugins.lmtp_twisted_dropin"),
+            workers=2,
+        ),
+        Contender(
+            "twistd-maildir-workers2",
+            True,
+            lambda port, directory: twistd(port, directory, f"maildir:{directory / 'mail'}", "--workers", "2"),
+            _module("twisted.plugins.lmtp_twisted_dropin"),
+            workers=2,
         ),
         Contender("smtp-sink", False, _smtp_sink, _program("smtp-sink")),
         Contender("go-smtp", False, lambda port, _: [str(build.gosmtp()), str(port)], _go_smtp_absence),

@@ -78,7 +78,7 @@ def measure(contender: Contender, scenario: Scenario, below: Path) -> Sample:
         found = contender.alone(scenario.load, directory)
         return Sample(rate=found.rate, cpu=found.cpu_seconds / found.messages * 1e6, peak=0)
     port = free_port()
-    with Server(contender.command(port, directory), port, directory) as server:
+    with Server(contender.command(port, directory), port, directory, workers=contender.workers) as server:
         found = scenario.generator(server, scenario.load)
         return Sample(
             rate=found.rate,

@@ -43,13 +43,18 @@ class Server:
     :param port: where on 127.0.0.1 it has been told to listen.
     :param directory: its working directory; what it prints goes to ``output`` there.
     :param greets: it speaks first; one that waits for a PROXY header does not.
+    :param workers: it is ready when so many say in ``twistd.log`` there that they serve; 1 says nothing.
     :raises ServerError: if it can't be started, or does not greet in time; then it has been stopped.
     """
 
-    def __init__(self, command: Sequence[str], port: int, directory: Path, *, greets: bool = True) -> None:
+    def __init__(
+        self, command: Sequence[str], port: int, directory: Path, *, greets: bool = True, workers: int = 1
+    ) -> None:
         self.port = port
         self._speaks_first = greets
         self._output = directory / "output"
+        self._log = directory / "twistd.log"
+        self._workers = workers
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         with self._output.open("wb") as output:
             try:
@@ -88,6 +93,8 @@ class Server:
             time.sleep(0.02)
 
     def _greets(self) -> bool:
+        if self._workers > 1 and not (self._log.exists() and self._log.read_text().count(" serves\n") >= self._workers):
+            return False
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
                 if not self._speaks_first:

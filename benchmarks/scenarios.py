@@ -7,9 +7,9 @@ from attrs import frozen
 from benchmarks.load import Load, Measurement, lockstep, pipelined
 from benchmarks.process import Server
 
-NULL = ("library-null", "twistd-null", "smtp-sink", "go-smtp", "smtp-server", "aiosmtpd")
+NULL = ("library-null", "twistd-null", "twistd-null-workers2", "smtp-sink", "go-smtp", "smtp-server", "aiosmtpd")
 LOGGING = ("twistd-null-silent", "twistd-null", "twistd-null-json")
-MAILDIR = ("twistd-maildir", "dovecot", "bare-calls")
+MAILDIR = ("twistd-maildir", "twistd-maildir-workers2", "dovecot", "bare-calls")
 
 
 @frozen

@@ -11,7 +11,15 @@ author = "The lmtp-twisted maintainers"
 copyright = author
 version = release = installed_version("lmtp-twisted")
 
-extensions = ["sphinx.ext.autodoc", "benchmark_figures", "lmtp_reference", "peer_facts", "proofs", "session_states"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "abuse_figures",
+    "benchmark_figures",
+    "lmtp_reference",
+    "peer_facts",
+    "proofs",
+    "session_states",
+]
 exclude_patterns = ["_build"]
 
 # They would make one dash of the two hyphens of an option.

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from lmtp_twisted.factory import LMTPFactory
 
 
+#: Seconds that a handshake of TLS may take.
+HANDSHAKE_TIMEOUT = 60.0
+
+
 @implementer(IHandshakeListener)
 class Connection(HeldLineReceiver, TimeoutMixin):
     """
@@ -45,6 +49,7 @@ class Connection(HeldLineReceiver, TimeoutMixin):
 
     _greeting: Any = None
     _begins_with_handshake = False
+    _is_shaking_hands = False
     _answer: Deferred[Any] | None = None
     _answer_timer: Any = None
     # What is said to whatever comes next, where we want to end the session.
@@ -97,6 +102,7 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         # Where TLS comes first, what the client shows there is for the policy to see.
         if self.is_secure:
             self._begins_with_handshake = True
+            self._shake_hands()
         else:
             self._ask_policy()
 
@@ -126,8 +132,22 @@ class Connection(HeldLineReceiver, TimeoutMixin):
         if Hold.GREETING in self._holds:
             self.release(Hold.GREETING)
 
+    def start_tls(self, tls: Any) -> None:
+        """See :meth:`HeldLineReceiver.start_tls`."""
+        super().start_tls(tls)
+        if not self._is_closed:
+            self._shake_hands()
+
+    def _shake_hands(self) -> None:
+        # Whatever comes until it is over is TLS's, and no sign of life for us.
+        self._is_shaking_hands = True
+        self._wait_for_client(min(HANDSHAKE_TIMEOUT, self.factory.settings.idle_timeout))
+
     def handshakeCompleted(self) -> None:
         """TLS is on."""
+        self._is_shaking_hands = False
+        if not self._is_closed:
+            self._wait_for_client(self.factory.settings.idle_timeout)
         self.session.tls = facts_of(self.transport)
         self.factory.session_secured(self.session)
         if self._begins_with_handshake:
@@ -171,9 +191,14 @@ class Connection(HeldLineReceiver, TimeoutMixin):
 
     def timeoutConnection(self) -> None:
         """The client may have said nothing for long. Where it is we who are slow, it has every right to."""
-        left = self._patience if self._holds else self._last_heard + self._patience - self.clock.seconds()
+        is_our_turn = self._holds and not self._is_shaking_hands
+        left = self._patience if is_our_turn else self._last_heard + self._patience - self.clock.seconds()
         if left > 0:
             self.setTimeout(left)
+        elif self._is_shaking_hands:
+            # Nothing can be said before it is over.
+            self.factory.limit_reached(self.session, Limit.IDLE)
+            self.transport.abortConnection()
         elif self._last_word is not None:
             self._say_and_close(self._last_word)
         else:

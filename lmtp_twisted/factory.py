@@ -79,6 +79,7 @@ class LMTPFactory(ServerFactory):
     :param spool: where large messages lie while they are received; by default the system's temporary directory.
     :param shared_count: counts the sessions of several factories, which share its limits; those of the settings are for
         the sessions of this one.
+    :param own_count: counts these, where several processes share the limits of the settings.
     :param command_counts: is kept up to date with how often each verb was said that the server has, whatever it was
         answered, and under ``"other"`` all others. Several factories may share it.
     :raises TypeError: where none or more than one of the three is given.
@@ -107,6 +108,7 @@ class LMTPFactory(ServerFactory):
         reactor: Any = None,
         spool: Spool | None = None,
         shared_count: HeadCount | None = None,
+        own_count: HeadCount | None = None,
         command_counts: dict[str, int] | None = None,
     ) -> None:
         if reactor is None:
@@ -128,7 +130,7 @@ class LMTPFactory(ServerFactory):
         self.turns = Turns(reactor, self.outbox)
         self.sessions: set[Connection] = set()
         self.first_room = min(FEW_RECIPIENTS, self.settings.max_recipients)
-        own_count = HeadCount(self.settings.max_sessions, self.settings.max_sessions_per_peer)
+        own_count = own_count or HeadCount(self.settings.max_sessions, self.settings.max_sessions_per_peer)
         self.counts: tuple[HeadCount, ...] = (own_count,) if shared_count is None else (own_count, shared_count)
         self._emptied: list[Deferred[None]] = []
         self.is_draining = False

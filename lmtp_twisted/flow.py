@@ -165,7 +165,10 @@ class HeldLineReceiver(LineReceiver):
 
     def _give_way(self) -> None:
         self.hold(Hold.TURN)
-        self.turns.wait(lambda: self.release(Hold.TURN), is_patient=self.asks_much)
+        self.turns.wait(self._my_turn, is_patient=self.asks_much)
+
+    def _my_turn(self) -> None:
+        self.release(Hold.TURN)
 
     @property
     def asks_much(self) -> bool:
@@ -437,6 +440,8 @@ class HeldLineReceiver(LineReceiver):
         self._output.clear()
         self.outbox.discard(self._flush)
         self.outbox.is_read(self._give_up)
+        if Hold.TURN in self._holds:
+            self.turns.forget(self._my_turn)
         self._stop_timer()
 
     @property

@@ -36,7 +36,7 @@ class Limit(enum.Enum):
     AUTH_FAILURES = "auth failures", replies.TOO_MANY_AUTH_FAILURES
     #: Octets of a command line (RFC 5321 §4.5.3.1.4); the session goes on.
     LINE_LENGTH = "line length", None
-    #: Recipients of a message (``max_recipients``); the session goes on.
+    #: Recipients of a message (``max_recipients``), or of all that are under way; the session goes on.
     RECIPIENTS = "recipients", replies.TOO_MANY_RECIPIENTS
     #: Octets of a message (``size_limit``); the session goes on, unless far too much is sent.
     MESSAGE_SIZE = "message size", replies.TOO_LARGE

@@ -13,7 +13,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from twisted.logger import Logger
+
 from lmtp_twisted.outbox import Outbox
+
+_log = Logger(namespace="lmtp_twisted")
 
 #: Seconds that the input of all sessions may take in a turn of the reactor.
 TURN = 0.01
@@ -68,6 +72,15 @@ class Turns:
         (self._later if is_patient else self._next).append(go_on)
         self._plan()
 
+    def forget(self, go_on: Callable[[], None]) -> None:
+        """It need not be called any more."""
+        for waiting in (self._next, self._later):
+            if go_on in waiting:
+                waiting.remove(go_on)
+        if not (self._next or self._later) and self._is_next_planned:
+            self._is_next_planned = False
+            self._outbox.discard(self._begin)
+
     def _plan(self) -> None:
         if not self._is_next_planned:
             self._is_next_planned = True
@@ -76,8 +89,13 @@ class Turns:
     def _begin(self) -> None:
         """A new turn."""
         self._spent = 0.0
-        self._is_next_planned = False
         while (self._next or self._later) and not self.is_over:
-            (self._next or self._later).popleft()()
+            go_on = (self._next or self._later).popleft()
+            try:
+                go_on()
+            except Exception:
+                # What is wrong with one session must not keep the others for ever.
+                _log.failure("a session could not go on")
+        self._is_next_planned = False
         if self._next or self._later:
             self._plan()

@@ -19,12 +19,15 @@ PEERS = {
     "node": ("node",),
     "haproxy": ("haproxy",),
     "nginx": ("nginx",),
+    "prometheus": ("prometheus", "promtool"),
     "rabbitmq": ("rabbitmq-server", "rabbitmqctl", "epmd"),
     "btrfs": ("mkfs.btrfs", "btrfs"),
     "ext4": ("mkfs.ext4",),
     "strace": ("strace",),
     "systemd": ("systemd-socket-activate", "systemd-analyze"),
     "chromium": ("chromium", "chromedriver"),
+    "jq": ("jq",),
+    "logrotate": ("logrotate",),
     "postgresql": ("initdb", "pg_ctl", "postgres", "psql"),
 }
 

@@ -120,7 +120,7 @@ class Twistd(Running):
     @property
     def port(self) -> int:
         """The port that it says it listens on."""
-        return int(self.until(r"listening on 127\.0\.0\.1:(\d+)\n")[1])
+        return int(self.until(r"listening on 127\.0\.0\.1:(\d+)[\"\n]")[1])
 
     def terminate(self) -> None:
         """Send SIGTERM."""

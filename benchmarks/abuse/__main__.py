@@ -10,11 +10,8 @@ their answers are what counts.
 import argparse
 import contextlib
 import json
-import os
-import platform
 import resource
 import select
-import shlex
 import shutil
 import subprocess
 import sys
@@ -29,6 +26,7 @@ import trustme
 from benchmarks import contenders
 from benchmarks.abuse.attacks import ATTACKS, Attack
 from benchmarks.abuse.probe import Probe
+from benchmarks.abuse.record import write_record
 from benchmarks.process import ROOT, Server, ServerError, end_on_sigterm, free_port
 
 MEMORY_TARGET = 512 * 2**20
@@ -97,9 +95,14 @@ def _observe(
     finally:
         attacker.kill()
         attacker.wait()
+        for end in (attacker.stdin, attacker.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                end.close()  # type: ignore[union-attr]  # both are pipes
     old, *new = probes
     return {
         "attack": attack.name,
+        "does": attack.does,
+        "options": list(attack.options),
         "sessions": sessions,
         "arrived": place.get("arrived"),
         "before": before,
@@ -174,14 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flush=True,
         )
     if parsed.json:
-        machine = {
-            "processors": os.cpu_count(),
-            "system": platform.platform(),
-            "python": platform.python_version(),
-        }
-        command = "python -m benchmarks.abuse " + shlex.join(arguments or sys.argv[1:])
-        values = {"command": command.strip(), "date": time.strftime("%Y-%m-%d"), "machine": machine, "attacks": results}
-        parsed.json.write_text(json.dumps(values, indent=1) + "\n")
+        write_record(parsed.json, "python -m benchmarks.abuse", arguments, {"attacks": results})
     return 0 if all(held(result) for result in results) else 1
 
 

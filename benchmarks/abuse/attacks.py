@@ -21,7 +21,7 @@ class Attack:
     :ivar has_slow_disk: each write to the spool and each sync takes a while, see :mod:`benchmarks.abuse.slow_disk`.
     :ivar seconds: that it lasts once all are in their places.
     :ivar leaves_room: whether new sessions are let in meanwhile; where not, only one that was there before can deliver.
-    :ivar is_quick: part of the tests, with fewer sessions.
+    :ivar quick: sessions of it in the tests; 0 where it is not among them.
     """
 
     name: str
@@ -30,13 +30,13 @@ class Attack:
     session: Session
     options: tuple[str, ...] = ()
     has_slow_disk: bool = False
-    seconds: float = 6.0
+    seconds: float = 5.0
     leaves_room: bool = True
-    is_quick: bool = False
+    quick: int = 0
 
 
 _MANY = ("--max-sessions", "10000")
-_NEVER = ("--route", "*@never.example=python:benchmarks.abuse.never:deliver")
+_NEVER = ("--route", "*@never.example=python:benchmarks.abuse.never:deliver", "--drain-timeout", "1")
 
 ATTACKS = [
     # Many who are there.
@@ -53,21 +53,21 @@ ATTACKS = [
     Attack("transactions", 9900, "begin a transaction and stay in it", crowds.begins_transaction, _MANY),
     Attack("contents", 9900, "send 8 KiB of a message and no end", crowds.begins_content, _MANY),
     Attack("tls", 5000, "STARTTLS, and no more", crowds.starts_tls, _MANY),
-    Attack("slow-commands", 900, "a command line, octet by octet", crowds.trickles_commands, is_quick=True),
-    Attack("slow-data", 900, "DATA content, octet by octet", crowds.trickles_data, is_quick=True),
-    Attack("slow-chunks", 900, "a BDAT chunk, octet by octet", crowds.trickles_chunks, is_quick=True),
+    Attack("slow-commands", 900, "a command line, octet by octet", crowds.trickles_commands),
+    Attack("slow-data", 900, "DATA content, octet by octet", crowds.trickles_data),
+    Attack("slow-chunks", 900, "a BDAT chunk, octet by octet", crowds.trickles_chunks, quick=200),
     Attack("slow-handshake", 900, "a TLS handshake, octet by octet", crowds.trickles_handshake),
     Attack("slow-starttls", 900, "the same after STARTTLS", crowds.trickles_starttls),
     Attack("slow-proxy", 1500, "a PROXY header, octet by octet", crowds.trickles_proxy_header),
     Attack("half-open", 900, "vanish in the middle of the content, with no FIN and no RST", crowds.vanishes),
     Attack("half-closed", 300, "send a message, close their half, read slowly", crowds.half_closes),
     # Many who are busy.
-    Attack("rubbish", 100, "garbage, and again when sent away", floods.talks_rubbish, is_quick=True),
-    Attack("rubbish-between", 200, "garbage, with a NOOP in time", floods.rubbish_between, is_quick=True),
-    Attack("noop", 200, "NOOP without a pause", floods.noops),
+    Attack("rubbish", 100, "garbage, and again when sent away", floods.talks_rubbish),
+    Attack("rubbish-between", 200, "garbage, with a NOOP in time", floods.rubbish_between, quick=50),
+    Attack("noop", 200, "NOOP without a pause", floods.noops, quick=100),
     Attack("noop-900", 900, "NOOP without a pause", floods.noops),
     Attack("vrfy", 200, "VRFY of ever other names", floods.verifies),
-    Attack("rset", 200, "MAIL, five RCPT, RSET, with ever other addresses", floods.resets),
+    Attack("rset", 200, "MAIL, five RCPT, RSET, with ever other addresses", floods.resets, quick=50),
     Attack("rcpt", 200, "1500 RCPT with ever other addresses, RSET", floods.names_recipients),
     Attack("empty-chunks", 200, "BDAT 0, without an end", floods.empty_chunks),
     Attack("tiny-chunks", 200, "BDAT 1, without an end", floods.tiny_chunks),
@@ -77,7 +77,7 @@ ATTACKS = [
     Attack(
         "refused", 1500, "connect and say nothing, 500 more than there is room for", crowds.connects, leaves_room=False
     ),
-    Attack("handshakes", 50, "TLS handshakes and nothing behind them", floods.handshakes),
+    Attack("handshakes", 200, "TLS handshakes and nothing behind them", floods.handshakes),
     Attack("auth", 200, "AUTH with wrong passwords, and again when sent away", floods.guesses_passwords),
     Attack("messages", 50, "messages with ever other long addresses and all parameters", floods.sends_messages),
     # Many who want memory.
@@ -88,13 +88,21 @@ ATTACKS = [
         "a message for 1000 recipients, replies never read",
         hoards.reads_no_final_replies,
         ("--route", "*@null.example=null:"),
+        quick=30,
     ),
-    Attack("recipients", 900, "1000 long recipients with parameters, and no more", hoards.names_many),
+    Attack("recipients", 300, "1000 long recipients with parameters, and no more", hoards.names_many),
     Attack("memory", 900, "900 kB of a message, and no end", hoards.keeps_below_threshold),
-    Attack("headers", 900, "a header block of 1 MB, then content, and no end", hoards.has_large_header),
+    Attack("headers", 900, "a header block of 1 MB, then content, and no end", hoards.has_large_header, quick=100),
     Attack("large", 100, "messages of 4 MB", hoards.sends_large),
     Attack("long-auth", 9900, "12 kB of a response to AUTH, and no end", hoards.long_auth, _MANY),
-    Attack("never", 900, "a delivery that never ends, and 200 kB of commands behind it", hoards.waits_for_ever, _NEVER),
-    Attack("slow-spool", 100, "messages of 2 MB to a slow disk", hoards.spools, has_slow_disk=True),
+    Attack(
+        "never",
+        900,
+        "a delivery that never ends, and 200 kB of commands behind it",
+        hoards.waits_for_ever,
+        _NEVER,
+        quick=200,
+    ),
+    Attack("slow-spool", 100, "messages of 2 MB to a slow disk", hoards.spools, has_slow_disk=True, quick=60),
     Attack("slow-maildir", 200, "messages for Maildirs on a slow disk", hoards.fills_maildirs, has_slow_disk=True),
 ]

@@ -18,8 +18,12 @@ class _Session:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = self._socket.makefile("rb")
-        self.expect(b"220")
-        self.say(b"LHLO probe.example.net\r\n", b"250")
+        try:
+            self.expect(b"220")
+            self.say(b"LHLO probe.example.net\r\n", b"250")
+        except OSError:
+            self.close()
+            raise
 
     def say(self, data: bytes, *replies: bytes) -> None:
         self._socket.sendall(data)
@@ -83,14 +87,17 @@ class Probe:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(2 * PATIENCE)
+        if self._session is not None:
+            self._session.close()
 
     def _run(self) -> None:
         number = 0
         while not self._stop.wait(PAUSE):
             number += 1
             started = time.monotonic()
+            session = self._session
             try:
-                session = _Session(self.port) if self._session is None else self._session
+                session = session or _Session(self.port)
                 session.deliver(number)
                 self.answers.append(time.monotonic() - started)
                 if self._session is None:
@@ -98,6 +105,8 @@ class Probe:
             except OSError as error:
                 self.answers.append(time.monotonic() - started)
                 self.failures.append(str(error) or type(error).__name__)
+                if session is not None:
+                    session.close()
                 if not self.is_new:
                     return
 

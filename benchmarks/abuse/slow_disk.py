@@ -35,9 +35,8 @@ def _slowly(sync: Any) -> Any:
 
 
 if __name__ == "__main__":
-    spool.os = _SlowOs()  # type: ignore[assignment]
-    disk_os: Any = disk.os
-    disk_os.fsync = _slowly(os.fsync)
+    vars(spool)["os"] = _SlowOs()
+    vars(os)["fsync"] = _slowly(os.fsync)
     disk.syncfs = _slowly(disk.syncfs)
     sys.argv[0] = "twistd"
     run()

@@ -32,6 +32,7 @@ class LMTPClient:
     :param settings: all that can be told.
     :param reactor: makes connections and is the clock; by default Twisted's.
     :raises ValueError: where the endpoint is none.
+    :ivar pool: its connections.
     :ivar max_recipients: of one transaction, where the server has said so (RFC 9422 §4.2).
     """
 
@@ -44,12 +45,12 @@ class LMTPClient:
         self.max_recipients: int | None = None
         self._reactor = reactor
         target = Target.of(endpoint, reactor, self.settings.timeouts.connect)
-        self._pool = ConnectionPool(target, self.settings, reactor)
+        self.pool = ConnectionPool(target, self.settings, reactor)
 
     @property
     def is_full(self) -> bool:
         """Whether a delivery would be refused at once, since too many wait."""
-        return self._pool.is_full
+        return self.pool.is_full
 
     def deliver(self, envelope: Envelope, message: Any, forwarded: Forwarded | None = None) -> Deferred[list[Reply]]:
         """
@@ -99,7 +100,7 @@ class LMTPClient:
         while waiting:
             session = None
             try:
-                session = await self._pool.acquire(needs_fresh)
+                session = await self.pool.acquire(needs_fresh)
                 was_used = session.transactions > 0
                 self.max_recipients = session.able.limit("RCPTMAX")
                 batch = _first_batch(envelope.recipients, waiting, session)
@@ -115,13 +116,17 @@ class LMTPClient:
                         needs_fresh = True
                         continue
                 return outcomes.fill_rest(error)
+            except GeneratorExit:
+                # See ConnectionPool.acquire: the turn is given to nobody.
+                session = None
+                raise
             except BaseException:
                 if session is not None:
                     session.connection.abort(_unfinished())
                 raise
             finally:
                 if session is not None:
-                    self._pool.release(session)
+                    self.pool.release(session)
             needs_fresh = False
             waiting = [place for place in waiting if place not in batch or place in transaction.later]
             if waiting and not message.is_repeatable:
@@ -136,7 +141,7 @@ class LMTPClient:
 
         :returns: fires when they have ended.
         """
-        return Deferred.fromCoroutine(self._pool.close())
+        return Deferred.fromCoroutine(self.pool.close())
 
 
 _TOO_MANY = Reply(452, "4.5.3", "Too many recipients for one transaction of the server")

@@ -53,6 +53,21 @@ class ConnectionPool:
         """Whether no more can wait."""
         return not self._turns.tokens and len(self._turns.waiting) >= self._settings.max_waiting
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a connection."""
+        return len(self._turns.waiting)
+
+    @property
+    def busy(self) -> int:
+        """How many have one, or are about to."""
+        return self._settings.max_connections - self._turns.tokens
+
+    @property
+    def connections(self) -> int:
+        """How many there are, idle ones included."""
+        return len(self._busy) + len(self._idle)
+
     async def acquire(self, fresh: bool = False) -> ClientSession:
         """
         A session in which a transaction can begin. Give it back by :meth:`release`.
@@ -72,6 +87,9 @@ class ConnectionPool:
             raise
         try:
             return await self._session(fresh)
+        except GeneratorExit:
+            # The program ends while this waits: whoever would have its turn is being collected just now, too.
+            raise
         except BaseException:
             self._turns.release()
             raise
@@ -97,6 +115,8 @@ class ConnectionPool:
             answer = await connection.reply(self._settings.timeouts.connect)
         except TemporaryFailure:
             return False
+        except GeneratorExit:
+            raise
         except BaseException:
             self._end(session.connection)
             raise
@@ -126,6 +146,8 @@ class ConnectionPool:
                 raise _closed()
             self._leave_alone(begun, error)
             raise TemporaryFailure(f"{self._target.name}: {error.text}", enhanced=error.enhanced)
+        except GeneratorExit:
+            raise
         except BaseException:
             if connection is not None:
                 connection.abort(_closed())

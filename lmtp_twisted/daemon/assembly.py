@@ -13,38 +13,59 @@ from functools import partial
 from threading import Thread
 from typing import Any, NoReturn
 
+import attrs
 from twisted.python.threadpool import ThreadPool
 
 from lmtp_twisted.daemon.chosen_form import form_of
 from lmtp_twisted.daemon.inbox.answers import InboxAnswers
 from lmtp_twisted.daemon.lines import one_line
-from lmtp_twisted.daemon.listening import may_change
+from lmtp_twisted.daemon.listening import may, may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
 from lmtp_twisted.daemon.making import Surroundings, make_generation, settings_of
-from lmtp_twisted.daemon.members import Alone
+from lmtp_twisted.daemon.members import Alone, Answers, Members
 from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.options import Options
 from lmtp_twisted.daemon.ports import Ports
+from lmtp_twisted.daemon.privileges import as_later, later_owner
 from lmtp_twisted.daemon.renewal import renew
 from lmtp_twisted.daemon.said import Faults, plain_line
 from lmtp_twisted.daemon.servers import servers_of
 from lmtp_twisted.daemon.service import LMTPService
 from lmtp_twisted.daemon.web.site import make_site
+from lmtp_twisted.daemon.workers.crew import Crew
+from lmtp_twisted.daemon.workers.orders import orders_of
+from lmtp_twisted.daemon.workers.ports import GivenPorts, HeldPorts
 from lmtp_twisted.daemon.writer import LineWriter
+from lmtp_twisted.headcount import Tally
 from lmtp_twisted.threads import THREADS
 
 _STDOUT = 1
 
 
-def assemble(options: Options, ports: Any = None) -> LMTPService:
+@attrs.frozen
+class Workplace:
+    """
+    What a server has that is one of several workers.
+
+    :ivar ports: those of its parent.
+    :ivar tally: counts the sessions of all.
+    :ivar size: how many workers there are.
+    """
+
+    ports: GivenPorts
+    tally: Tally
+    size: int
+
+
+def assemble(options: Options, workplace: Workplace | None = None) -> LMTPService:
     """
     :param options: the parsed command line.
-    :param ports: where its ports come from, as :class:`~lmtp_twisted.daemon.ports.Ports`, which are used by default.
+    :param workplace: of a worker.
     :returns: the server, not started.
     :raises SystemExit: where it could not start as it was told, with a line for each fault that was found.
     """
-    service, _ = _assembled(options, ports, is_trial=False)
+    service, _ = _assembled(options, workplace, is_trial=False)
     return service
 
 
@@ -65,14 +86,14 @@ def check(options: Options) -> NoReturn:
     raise SystemExit(0)
 
 
-def _assembled(options: Options, ports: Any, *, is_trial: bool) -> tuple[LMTPService, list[str]]:
+def _assembled(options: Options, workplace: Workplace | None, *, is_trial: bool) -> tuple[LMTPService, list[str]]:
     # Not earlier: twistd's --reactor has been heeded by now.
     from twisted.internet import reactor
 
     faults = Faults()
     try:
         with faults.caught():
-            return _assemble(options, reactor, ports or Ports(reactor), faults, is_trial)
+            return _assemble(options, reactor, workplace, faults, is_trial)
         faults.end()
     except Faults:
         raise SystemExit("\n".join(faults.lines))
@@ -80,9 +101,17 @@ def _assembled(options: Options, ports: Any, *, is_trial: bool) -> tuple[LMTPSer
 
 
 def _assemble(
-    options: Options, reactor: Any, ports: Any, faults: Faults, is_trial: bool
+    options: Options, reactor: Any, workplace: Workplace | None, faults: Faults, is_trial: bool
 ) -> tuple[LMTPService, list[str]]:
     settings = settings_of(options.said)
+    size = 1
+    if workplace is None and options.said["workers"] > 1:
+        size = options.said["workers"]
+        with faults.caught():
+            _see_whether_workers_can_start(options, reactor)
+    ports: Any = (Ports if size == 1 else HeldPorts)(reactor, later_owner(options.parent))
+    if workplace is not None:
+        ports = workplace.ports
     log = _open_log(options, is_trial)
     _enter_directory(options.parent)
     servers = servers_of(options.said, options.listeners, faults)
@@ -93,10 +122,18 @@ def _assemble(
     # The service waits for them as long as it says; what hangs then must not keep the process.
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes threads all the same
     monitor = Monitor(lambda: service.sessions)
-    taking = {"taking": lambda _: any(factory.is_taking for factory in service.factories)}
     inbox = InboxAnswers()
-    site = make_site(reactor, Alone({**taking, **monitor.answers(), **inbox.answers()}), settings.hostname)
-    surroundings = Surroundings(reactor, pool, log, monitor, inbox, site, is_trial)
+    taking = {"taking": lambda _: any(factory.is_taking for factory in service.factories)}
+    answers: Answers = {**taking, **monitor.answers(), **inbox.answers()}
+    crew: Crew | None = None
+    surroundings = Surroundings(reactor, pool, log, monitor, inbox, is_trial=is_trial or size > 1)
+    if size > 1 and not is_trial:
+        crew = Crew(reactor, size, lambda number: orders_of(reactor, service.generation, ports, number, size))
+    if workplace is None:
+        members: Members = Alone(answers) if crew is None else crew
+        surroundings = attrs.evolve(surroundings, site=make_site(reactor, members, settings.hostname))
+    else:
+        surroundings = attrs.evolve(surroundings, tally=workplace.tally, share=workplace.size)
     service: LMTPService = LMTPService(
         reactor=reactor,
         generation=make_generation(options, servers, surroundings, faults),
@@ -106,8 +143,18 @@ def _assemble(
         log=log,
         monitor=monitor,
         notifier=Notifier(reactor),
+        answers=answers,
+        crew=crew,
     )
     return service, notes
+
+
+def _see_whether_workers_can_start(options: Options, reactor: Any) -> None:
+    if not hasattr(sys.modules[type(reactor).__module__], "install"):
+        raise options.said.fault("workers", f": they could not use this reactor ({type(reactor).__module__})")
+    for path, mode in ((sys.executable, os.X_OK), (__file__, os.R_OK)):
+        if not as_later(options.parent, partial(may, path, mode)):
+            raise options.said.fault("workers", f": who the server becomes may not use {path}")
 
 
 def _open_log(options: Options, is_trial: bool) -> Log:
@@ -128,19 +175,26 @@ def _open_log(options: Options, is_trial: bool) -> Log:
         if os.path.isdir(path) or not may_change(there):
             raise ValueError(f"--logfile {path}: cannot write to it")
         return Log(level)
+    owner = None if os.path.lexists(path) else later_owner(parent)
     try:
-        return WrittenLog(level, LineWriter(path, form=form_of(options.said)))
+        log = WrittenLog(level, LineWriter(path, form=form_of(options.said)))
+        if owner is not None:
+            # Else it could not be reopened.
+            os.chown(path, *owner)
+        return log
     except OSError as error:
         raise ValueError(f"--logfile {path}: {error.strerror}")
 
 
 def _enter_directory(parent: Any) -> None:
     """
-    twistd's ``--rundir`` now instead of later, so that relative paths are tried where they will be used. Under
-    ``--chroot`` that place cannot be known.
+    twistd's ``--rundir`` now instead of later, so that relative paths are tried where they will be used.
     """
-    if parent is None or "rundir" not in parent or parent.get("chroot"):
+    if parent is None or "rundir" not in parent:
         return
+    if parent.get("chroot"):
+        # Directories and modules are opened before it, and others after it.
+        raise ValueError("--chroot cannot be had: give the server a root with systemd's RootDirectory=, or a container")
     directory = os.path.abspath(parent["rundir"])
     try:
         os.chdir(directory)

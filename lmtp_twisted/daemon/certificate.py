@@ -19,6 +19,8 @@ from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from lmtp_twisted.daemon.given import PemContents
+
 _log = Logger(namespace="lmtp_twisted")
 
 
@@ -42,15 +44,19 @@ class CertificateFiles:
     client_ca: str | None = None
     requires_client: bool = False
 
-    def signature(self) -> tuple[object, ...]:
+    @property
+    def paths(self) -> list[str]:
+        """Those that there are."""
+        return [self.certificate, self.key, *([self.client_ca] if self.client_ca is not None else [])]
+
+    def signature(self) -> str:
         """
         Changes when one of the files does.
 
         :raises OSError: where one is not there.
         """
-        paths = [self.certificate, self.key, *([self.client_ca] if self.client_ca is not None else [])]
-        found = [os.stat(path) for path in paths]
-        return tuple((status.st_ino, status.st_size, status.st_mtime_ns) for status in found)
+        found = [os.stat(path) for path in self.paths]
+        return repr([(status.st_ino, status.st_size, status.st_mtime_ns) for status in found])
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -59,12 +65,17 @@ class ReloadedCertificate:
     Makes TLS connections with what the files held when they were last read.
 
     :param files: the files.
+    :param contents: what they held when somebody else read them.
     :raises ValueError: where they cannot be read or do not fit together, in one line.
+    :ivar files: the files.
+    :ivar contents: what they held when they were last right.
     """
 
-    def __init__(self, files: CertificateFiles) -> None:
-        self._files = files
-        self._context, self._signature = _load(files)
+    def __init__(self, files: CertificateFiles, contents: PemContents | None = None) -> None:
+        self.files = files
+        self.contents = contents or _read(files)
+        self._context = _context_of(files, self.contents)
+        self._signature = self.contents.signature
 
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
         """See :class:`~twisted.internet.interfaces.IOpenSSLServerConnectionCreator`."""
@@ -76,32 +87,41 @@ class ReloadedCertificate:
         for each change. Blocks: for threads.
         """
         try:
-            signature: tuple[object, ...] = self._files.signature()
+            signature = self.files.signature()
         except OSError as error:
-            signature = (str(error),)
+            signature = str(error)
         if signature == self._signature:
             return
         try:
-            self._context, self._signature = _load(self._files)
+            contents = _read(self.files)
+            self._context = _context_of(self.files, contents)
         except ValueError as error:
             self._signature = signature
             _log.error("the old certificate stays in use: {error}", error=str(error))
         else:
-            _log.info("the certificate {path} was read anew", path=self._files.certificate)
+            self.contents, self._signature = contents, contents.signature
+            _log.info("the certificate {path} was read anew", path=self.files.certificate)
 
 
-def _load(files: CertificateFiles) -> tuple[SSL.Context, tuple[object, ...]]:
+def _read(files: CertificateFiles) -> PemContents:
+    octets: dict[str, bytes] = {}
     try:
         # Before the files are read: a change while they are is seen at the next look.
         signature = files.signature()
-        own, *chain = _certificates(files.certificate)
-        key = _private_key(files.key)
+        for path in files.paths:
+            with open(path, "rb") as file:
+                octets[path] = file.read()
     except OSError as error:
-        raise ValueError(f"{error.filename}: {error.strerror}")
+        refusal = ClientCAError if error.filename == files.client_ca and octets else ValueError
+        raise refusal(f"{error.filename}: {error.strerror}")
+    return PemContents(signature, octets)
+
+
+def _context_of(files: CertificateFiles, contents: PemContents) -> SSL.Context:
+    own, *chain = _certificates(files.certificate, contents)
+    key = _private_key(files.key, contents)
     try:
-        trusted = None if files.client_ca is None else _wrapped(_certificates(files.client_ca))
-    except OSError as error:
-        raise ClientCAError(f"{error.filename}: {error.strerror}")
+        trusted = None if files.client_ca is None else _wrapped(_certificates(files.client_ca, contents))
     except ValueError as error:
         raise ClientCAError(str(error))
     try:
@@ -114,16 +134,14 @@ def _load(files: CertificateFiles) -> tuple[SSL.Context, tuple[object, ...]]:
             caCerts=trusted,
             requireCertificate=files.requires_client,
         )
-        return options.getContext(), signature
+        return options.getContext()
     except SSL.Error:
         raise ValueError(f"{files.key} is not the key of {files.certificate}")
 
 
-def _certificates(path: str) -> list[X509]:
-    with open(path, "rb") as file:
-        data = file.read()
+def _certificates(path: str, contents: PemContents) -> list[X509]:
     try:
-        return load_pem_x509_certificates(data)
+        return load_pem_x509_certificates(contents.octets[path])
     except ValueError:
         raise ValueError(f"{path} holds no certificate in PEM")
 
@@ -133,10 +151,8 @@ def _wrapped(certificates: list[X509]) -> list[Any]:
     return [Certificate.loadPEM(one.public_bytes(Encoding.PEM)).original for one in certificates]
 
 
-def _private_key(path: str) -> Any:
-    with open(path, "rb") as file:
-        data = file.read()
+def _private_key(path: str, contents: PemContents) -> Any:
     try:
-        return load_pem_private_key(data, None)
+        return load_pem_private_key(contents.octets[path], None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ValueError(f"{path} holds no private key in PEM that needs no passphrase")

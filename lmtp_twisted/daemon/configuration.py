@@ -97,21 +97,25 @@ class Configuration:
     :ivar said: the options.
     :ivar backends: those that have a name.
     :ivar listeners: by their names, what each says of itself.
+    :ivar text: what it says.
     """
 
     path: str
     said: Said
     backends: Mapping[str, NamedBackend]
     listeners: Mapping[str, Said]
+    text: str = attrs.field(repr=False)
 
 
-def read_configuration(path: str) -> Configuration:
+def read_configuration(path: str, text: str | None = None) -> Configuration:
     """
     :param path: of the file.
+    :param text: what it says, where somebody else has read it.
     :raises Faults: with a line for each fault.
     """
     try:
-        text = _text_of(path)
+        if text is None:
+            text = _text_of(path)
     except OSError as error:
         raise Faults(f"{_shown(path)}: {error.strerror}")
     try:
@@ -120,7 +124,7 @@ def read_configuration(path: str) -> Configuration:
         raise Faults(f"{_shown(path)}: too many brackets in one another")
     except ValueError as error:
         raise Faults(_syntax(path, text, str(error)))
-    return _Reader(path, positions).read(data)
+    return _Reader(path, positions).read(data, text)
 
 
 def _text_of(path: str) -> str:
@@ -171,7 +175,7 @@ class _Reader:
         self._positions = positions
         self._faults = Faults()
 
-    def read(self, data: dict[str, Any]) -> Configuration:
+    def read(self, data: dict[str, Any], text: str) -> Configuration:
         options = {key: value for key, value in data.items() if key not in _TABLES}
         said = self._options((), options, OPTIONS)
         backends = {
@@ -181,7 +185,7 @@ class _Reader:
         }
         listeners = {name: self._listener(name, value) for name, value in self._table("listeners", data).items()}
         self._faults.end()
-        return Configuration(self._path, said, backends, listeners)
+        return Configuration(self._path, said, backends, listeners, text)
 
     # Places
 

@@ -112,6 +112,17 @@ class Generation:
             protocol.transport.abortConnection()
 
 
+def tally_name(number: int, listener: str | None = None) -> str:
+    """
+    What sessions are counted by where processes share a limit. While they change to other rules, those of the old do
+    not count against the new.
+
+    :param number: of the generation.
+    :param listener: whose sessions; ``None`` is all.
+    """
+    return str(number) if listener is None else f"{number} {listener}"
+
+
 class Door(ServerFactory):
     """
     The factory of a port, which leads to that of the entrance. A port stays while generations come and go.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
+from time import time
 from typing import Any
 
 from twisted.logger import Logger
@@ -19,6 +21,12 @@ from lmtp_twisted.wire.replies import Reply
 
 _log = Logger(namespace="lmtp_twisted")
 
+#: Messages whose records are made together. In the midst of a session's work each takes twice as long as in a row.
+TOGETHER = 32
+
+# When, the session's id, its peer, the queue id, the sender, and what became of each recipient.
+_Ended = tuple[float, str, str, str, Any, tuple[Outcome, ...]]
+
 
 @implementer(ISessionObserver)
 class Journal:
@@ -33,7 +41,8 @@ class Journal:
     """
 
     def __init__(self, log: Log, clock: Any, label_of: Callable[[Any], str] = lambda _: "") -> None:
-        self._say = log.say
+        self._log = log
+        self._waiting: deque[_Ended] = deque()
         self._form = log.form
         self._has_deliveries = log.has("info")
         self._has_sessions = log.has("debug")
@@ -95,25 +104,39 @@ class Journal:
             return
         if not self._has_deliveries:
             return
-        form, start = self._form, self._form.delivery
+        waiting = self._waiting
         queue = session.xforward.get("IDENT", "")
-        origin = form.origin(session.id, session.peer_name, queue, outcomes[0].message_id, envelope.sender.address)
-        bodies: list[str] = []
-        seconds, reply, result, backend, label = -1.0, None, "", None, ""
-        for outcome in outcomes:
-            # Recipients that were answered together have the same words at the end, and most have one backend.
-            if outcome.reply is not reply or outcome.seconds != seconds:
-                seconds, reply = outcome.seconds, outcome.reply
-                # What went over the wire is printable ASCII, and the replies that come again and again keep it.
-                result = form.result(outcome.size, seconds, str(reply.encoded[:-2], "ascii"))
-            if outcome.backend is not backend:
-                backend = outcome.backend
-                label = self._label_of(backend)
-            address = outcome.recipient.address
-            bodies.append(
-                f"{start}{outcome.reply_id}{origin}{form.target(address.local, address.domain, label)}{result}"
-            )
-        self._say("info", *bodies)
+        waiting.append((time(), session.id, session.peer_name, queue, envelope.sender.address, outcomes))
+        if len(waiting) == 1:
+            self._log.promise(self._say_deliveries)
+        elif len(waiting) >= TOGETHER:
+            self._say_deliveries()
+
+    def _say_deliveries(self) -> None:
+        """In any thread: what waits is taken from a deque, so each is said once."""
+        waiting, form, start = self._waiting, self._form, self._form.delivery
+        while True:
+            try:
+                now, session, peer, queue, sender, outcomes = waiting.popleft()
+            except IndexError:
+                return
+            origin = form.origin(session, peer, queue, outcomes[0].message_id, sender)
+            bodies: list[str] = []
+            seconds, reply, result, backend, label = -1.0, None, "", None, ""
+            for outcome in outcomes:
+                # Recipients that were answered together have the same words at the end, and most have one backend.
+                if outcome.reply is not reply or outcome.seconds != seconds:
+                    seconds, reply = outcome.seconds, outcome.reply
+                    # What went over the wire is printable ASCII, and the replies that come again and again keep it.
+                    result = form.result(outcome.size, seconds, str(reply.encoded[:-2], "ascii"))
+                if outcome.backend is not backend:
+                    backend = outcome.backend
+                    label = self._label_of(backend)
+                address = outcome.recipient.address
+                bodies.append(
+                    f"{start}{outcome.reply_id}{origin}{form.target(address.local, address.domain, label)}{result}"
+                )
+            self._log.say("info", *bodies, seconds=now)
 
     def sessionEnded(self, session: SessionInfo) -> None:
         """See :class:`~lmtp_twisted.interfaces.ISessionObserver`."""
@@ -126,7 +149,7 @@ class Journal:
         self._record("info", event, session, peer=session.peer_name, queue=queue, **fields, reply=said)
 
     def _record(self, level: str, event: str, session: SessionInfo, **fields: str) -> None:
-        self._say(level, self._form.body(event, session.id, fields))
+        self._log.say(level, self._form.body(event, session.id, fields))
 
     def _leave_out(self, what: str, count: int) -> None:
         _log.warn("{count} {what} of the last {seconds:.0f} s were left out", count=count, what=what, seconds=SECONDS)

@@ -226,8 +226,9 @@ def try_to_listen(description: ListenDescription, tried: ExitStack, *, leaves_no
 
 def _try_tcp(interface: str, number: int, is_ipv6: bool, tried: ExitStack) -> None:
     family = socket.AF_INET6 if is_ipv6 or ":" in interface else socket.AF_INET
+    # As octets: for text Python looks for a module, and after a change of users it may find none.
     (_, _, _, _, address), *_ = socket.getaddrinfo(
-        interface or None, number, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        interface.encode() or None, number, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     listener = tried.enter_context(socket.socket(family, socket.SOCK_STREAM))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -266,5 +267,9 @@ def _try_unix(path: str, tried: ExitStack, leaves_no_trace: bool) -> None:
 
 def may_change(path: str) -> bool:
     """Whether we may make and remove what is in a directory, or write to a file, as the user that acts."""
-    mode = os.W_OK | (os.X_OK if os.path.isdir(path) else 0)
+    return may(path, os.W_OK | (os.X_OK if os.path.isdir(path) else 0))
+
+
+def may(path: str, mode: int) -> bool:
+    """Whether the user that acts may do that, as :func:`os.access` has it."""
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)

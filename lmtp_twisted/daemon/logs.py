@@ -11,6 +11,7 @@ an application adds to Twisted's log do not see it; a :class:`~lmtp_twisted.inte
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
@@ -55,15 +56,22 @@ class Log:
         """Whether lines of this level are logged at all."""
         return _RANKS[LogLevel.lookupByName(level)] >= self._least
 
-    def say(self, level: str, *bodies: str) -> None:
+    def say(self, level: str, *bodies: str, seconds: float | None = None) -> None:
         """
         A record for each body. The caller has asked :meth:`has` whether anybody wants them.
 
         :param level: ``debug`` or ``info``.
         :param bodies: in the :attr:`form` of this log.
+        :param seconds: when it was, since the epoch; now by default.
         """
         for body in bodies:
             _log.emit(LogLevel.lookupByName(level), "{text}", text=body)
+
+    def promise(self, say: Callable[[], None]) -> None:
+        """
+        :param say: says what the caller has to say; called soon, in any thread, and before anything else is logged.
+        """
+        say()
 
     def start(self) -> None:
         """The process is a daemon now, and its reactor is about to run."""
@@ -90,8 +98,11 @@ class WrittenLog(Log):
         self.can_reopen = writer.has_file
         self.form = writer.form
 
-    def say(self, level: str, *bodies: str) -> None:
-        self._writer.write(self.form.records(time.time(), level, bodies))
+    def say(self, level: str, *bodies: str, seconds: float | None = None) -> None:
+        self._writer.write(self.form.records(time.time() if seconds is None else seconds, level, bodies))
+
+    def promise(self, say: Callable[[], None]) -> None:
+        self._writer.promise(say)
 
     def start(self) -> None:
         self._writer.start()
@@ -106,6 +117,7 @@ class WrittenLog(Log):
         level = event.get("log_level")
         rank = _RANKS.get(level, _INFO)
         if rank >= self._least:
+            self._writer.redeem()
             self._writer.write(event_line(event, self.form), urgent=rank >= _WARN)
 
 

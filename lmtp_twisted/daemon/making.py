@@ -13,18 +13,18 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
-from twisted.python.util import runAsEffectiveUser
 
 from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.description import without_passwords
 from lmtp_twisted.backends.maildir.directories import MOST_OPEN
+from lmtp_twisted.daemon import privileges
 from lmtp_twisted.daemon.destinations import DEFAULT_BACKEND, Destinations
-from lmtp_twisted.daemon.generation import Entrance, Generation
+from lmtp_twisted.daemon.generation import Entrance, Generation, tally_name
 from lmtp_twisted.daemon.inbox.answers import InboxAnswers
 from lmtp_twisted.daemon.journal import Journal
 from lmtp_twisted.daemon.listening import front_of
@@ -38,11 +38,9 @@ from lmtp_twisted.daemon.tracing.sessions import TracingFactory
 from lmtp_twisted.daemon.web.metrics import check_installed
 from lmtp_twisted.extensions.proxy import MOST_WAITING
 from lmtp_twisted.factory import LMTPFactory
-from lmtp_twisted.headcount import HeadCount
+from lmtp_twisted.headcount import HeadCount, Tally
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.spool import Spool
-
-T = TypeVar("T")
 
 _log = Logger(namespace="lmtp_twisted")
 
@@ -50,6 +48,8 @@ _log = Logger(namespace="lmtp_twisted")
 _OPEN_A_SESSION = 2
 # Files that are open besides: the reactor's, the log, and two directories of each mailbox that is kept open.
 _OPEN_BESIDES = 100 + 2 * MOST_OPEN
+# Octets of all messages in memory, of all processes together.
+_BUDGET = 256 * 1024 * 1024
 # Where large messages lie: /tmp is memory on many systems, and they are there to save memory.
 _ON_DISK = "/var/tmp"  # noqa: S108  # only files without a name are made there
 
@@ -64,8 +64,10 @@ class Surroundings:
     :ivar log: the log.
     :ivar monitor: what is counted and remembered.
     :ivar inbox: what is known of messages that are kept to be looked at.
-    :ivar site: what is shown by HTTP.
-    :ivar is_trial: whether the server is made to see whether it can be, and never started.
+    :ivar site: what is shown by HTTP; ``None`` where that is for another process.
+    :ivar is_trial: whether what is made is never used: it is to be seen whether it can be.
+    :ivar tally: counts sessions, with those of other processes if it is shared.
+    :ivar share: how many processes share the memory for messages.
     """
 
     reactor: Any
@@ -75,6 +77,8 @@ class Surroundings:
     inbox: InboxAnswers
     site: Any = None
     is_trial: bool = False
+    tally: Tally | None = None
+    share: int = 1
 
 
 def make_generation(
@@ -94,8 +98,10 @@ def make_generation(
     """
     said, reactor, log = options.said, surroundings.reactor, surroundings.log
     settings = settings_of(said)
-    _allow_open_files(settings, servers)
-    as_later = partial(_as_later, options.parent)
+    if options.given is None:
+        # A worker has what its parent was allowed.
+        _allow_open_files(settings, servers)
+    as_later = partial(privileges.as_later, options.parent)
     directory = None
     with faults.caught():
         directory = as_later(lambda: _spool_directory(said))
@@ -111,10 +117,10 @@ def make_generation(
     try:
         named = {} if options.configuration is None else options.configuration.backends
         destinations = as_later(lambda: Destinations(context, named, faults))
-        certificates = Certificates()
+        certificates = Certificates(None if options.given is None else options.given.pems)
         # Its memory is for the messages of all.
         spool = before.spool if before is not None and before.spool.directory == directory else None
-        spool = spool or Spool(reactor, surroundings.pool, directory)
+        spool = spool or Spool(reactor, surroundings.pool, directory, budget=_BUDGET // surroundings.share)
         journal = Journal(log, reactor, context.label_of)
         # Its sessions are over by then.
         context.add_shutdown(journal.close)
@@ -122,8 +128,14 @@ def make_generation(
             "observers": [journal] if log.has("info") else [],
             "reactor": reactor,
             "spool": spool,
-            "shared_count": HeadCount(settings.max_sessions, settings.max_sessions_per_peer),
         }
+        number = 0 if options.given is None else options.given.generation
+
+        def count_of(settings: Settings, listener: str | None = None) -> HeadCount:
+            name = tally_name(number, listener)
+            return HeadCount(settings.max_sessions, settings.max_sessions_per_peer, surroundings.tally, name)
+
+        shared["shared_count"] = count_of(settings)
         if said["http"] is not None:
             counts = surroundings.monitor.watch(context, spool)
             shared["observers"] = [counts, *shared["observers"]]
@@ -140,7 +152,8 @@ def make_generation(
             if server.is_web:
                 with faults.caught():
                     _check_web(said)
-                entrances += [Entrance(wanted, surroundings.site, True) for wanted in server.wanted]
+                if surroundings.site is not None:
+                    entrances += [Entrance(wanted, surroundings.site, True) for wanted in server.wanted]
                 continue
             with faults.caught(server.listener):
                 _serve(
@@ -149,6 +162,7 @@ def make_generation(
                     certificates,
                     as_later,
                     partial(make_factory, **shared),
+                    count_of,
                     faults,
                     factories,
                     entrances,
@@ -182,6 +196,7 @@ def _serve(
     certificates: Certificates,
     as_later: AsLater,
     make_factory: Callable[..., LMTPFactory],
+    count_of: Callable[..., HeadCount],
     faults: Faults,
     factories: dict[str, LMTPFactory],
     entrances: list[Entrance],
@@ -197,7 +212,8 @@ def _serve(
         portal = portal_for(said, settings, backend, as_later)
     if faults.lines:
         return
-    factory = make_factory(backend=backend, settings=settings, tls=tls, portal=portal)
+    own_count = count_of(settings, server.listener)
+    factory = make_factory(backend=backend, settings=settings, tls=tls, portal=portal, own_count=own_count)
     factories[server.listener] = factory
     for wanted in server.wanted:
         _, description, is_tls = wanted
@@ -243,18 +259,6 @@ def _allow_open_files(settings: Settings, servers: Sequence[Server]) -> None:
             limit=soft,
             sessions=settings.max_sessions,
         )
-
-
-def _as_later(parent: Any, look: Callable[[], T]) -> T:
-    """
-    Look at the disk as the user that twistd's ``--uid`` and ``--gid`` will make us: what it makes is then theirs, and
-    what they may not do is found now.
-    """
-    uid, gid = (None, None) if parent is None else (parent.get("uid"), parent.get("gid"))
-    if os.geteuid() != 0 or (uid is None and gid is None):
-        return look()
-    result: T = runAsEffectiveUser(0 if uid is None else uid, os.getegid() if gid is None else gid, look)
-    return result
 
 
 def _spool_directory(said: Said) -> str:

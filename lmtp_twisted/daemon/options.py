@@ -15,6 +15,7 @@ from twisted.python.usage import UsageError
 from lmtp_twisted.backends.description import find_plugins, help_text
 from lmtp_twisted.daemon.configuration import PLACES, Configuration, read_configuration
 from lmtp_twisted.daemon.destinations import DEFAULT_BACKEND
+from lmtp_twisted.daemon.given import Given
 from lmtp_twisted.daemon.said import Faults, Said, on_command_line, plain_line
 from lmtp_twisted.daemon.servers import DEFAULT_PORT
 from lmtp_twisted.daemon.values import OPTIONS, split_route
@@ -46,6 +47,9 @@ class Options(UsageOptions, AuthOptionMixin):
     :ivar said: the same with the places where they stand: the command line above the file above the defaults.
     :ivar configuration: the file, if there is one.
     :ivar listeners: those of the file, by their names, unless the command line says where to listen.
+    :ivar arguments: the command line itself.
+    :ivar file: the path of the file, absolute.
+    :ivar given: what a worker has from its parent; ``None`` is no worker.
     """
 
     longdesc = (
@@ -96,6 +100,7 @@ class Options(UsageOptions, AuthOptionMixin):
         ["tls-client-ca", None, None, "In PEM, whose certificates TLS clients may have."],
         ["spool", None, None, "Directory for messages too large for memory. [default: $TMPDIR or /var/tmp]"],
         ["http", None, None, "Health for balancers by HTTP there, on loopback if it is a port, as 8025 or tcp:8025."],
+        ["workers", None, "1", "Processes that take mail: a number, or auto, as many as there are processors for us."],
         ["log-level", None, "info", "Least that is logged: debug, info, warn or error."],
         ["log-format", None, "text", "Form of the log: text, or json, which is an object a line."],
         ["trace", None, None, "Directory for the dialogues of chosen sessions."],
@@ -112,8 +117,9 @@ class Options(UsageOptions, AuthOptionMixin):
         self.said = Said({}, on_command_line)
         self.configuration: Configuration | None = None
         self.listeners: Mapping[str, Said] = {}
-        self._arguments: Sequence[str] = ()
-        self._file: str | None = None
+        self.arguments: Sequence[str] = ()
+        self.file: str | None = None
+        self.given: Given | None = None
         for key, option in OPTIONS.items():
             # What is still so in the end was not given.
             self[key] = option.kind.nothing()
@@ -196,9 +202,9 @@ class Options(UsageOptions, AuthOptionMixin):
         :raises SystemExit: where something is wrong, with one line for standard error for each fault; or after
             ``--help`` and the like.
         """
-        self._arguments = sys.argv[1:] if options is None else list(options)
+        self.arguments = sys.argv[1:] if options is None else list(options)
         try:
-            super().parseOptions(self._arguments)
+            super().parseOptions(self.arguments)
         except UsageError as error:
             raise fatal(error)
         except Faults as faults:
@@ -215,11 +221,12 @@ class Options(UsageOptions, AuthOptionMixin):
         """
         other = type(self)()
         other.parent = self.parent
+        other.given = self.given
         # A daemon has changed its directory.
-        other._file = self._file
-        other._arguments = self._arguments
+        other.file = self.file
+        other.arguments = self.arguments
         try:
-            UsageOptions.parseOptions(other, list(self._arguments))
+            UsageOptions.parseOptions(other, list(self.arguments))
         except UsageError as error:
             raise Faults(plain_line(error))
         return other
@@ -236,8 +243,11 @@ class Options(UsageOptions, AuthOptionMixin):
         if self["config"] is None:
             self.said = said.over(defaults)
         else:
-            self.configuration = read_configuration(self._file or self["config"])
-            self._file = os.path.abspath(self["config"]) if self._file is None else self._file
+            if self.given is not None:
+                self.file = self.given.file
+            text = None if self.given is None else self.given.text
+            self.configuration = read_configuration(self.file or self["config"], text)
+            self.file = self.file or os.path.abspath(self["config"])
             in_file = self.configuration.said
             self.listeners = self.configuration.listeners
             if any(key in said.values for key in PLACES):

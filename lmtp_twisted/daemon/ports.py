@@ -12,17 +12,21 @@ import os
 import select
 import socket
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
 
 from lmtp_twisted.daemon.listening import ListenDescription, NotPassedError, make_endpoint, try_to_listen
+from lmtp_twisted.daemon.privileges import Owner
 from lmtp_twisted.daemon.said import Fault, Faults
 from lmtp_twisted.daemon.servers import Wanted
+
+_log = Logger(namespace="lmtp_twisted")
 
 # What systemd asks for by itself. A smaller one would make that of whoever opened the socket smaller, too.
 _BACKLOG = 4096
@@ -35,10 +39,15 @@ class Ports:
     Ports that this process opens, and those of systemd's sockets.
 
     :param reactor: the reactor.
+    :param owner: whose the Unix sockets will be that it opens; else they are ours.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    #: Whether they are for this process to tell of.
+    are_ours = True
+
+    def __init__(self, reactor: Any, owner: Owner | None = None) -> None:
         self._reactor = reactor
+        self._owner = owner
         self._adopted: set[IListeningPort] = set()
 
     def try_to_listen(self, wanted: Sequence[Wanted], faults: Faults, *, is_trial: bool = False) -> list[str]:
@@ -86,9 +95,15 @@ class Ports:
         endpoint = make_endpoint(self._reactor, description)
         if not isinstance(endpoint, AdoptedStreamServerEndpoint):
             listening: Deferred[IListeningPort] = endpoint.listen(factory)
-            return listening
+            return listening.addCallback(self._give_away)
         # Its own way closes the descriptor, so that there would be no second time.
         return maybeDeferred(adopt, self._reactor, endpoint.fileno, factory).addCallback(self._remember)
+
+    def _give_away(self, port: IListeningPort) -> IListeningPort:
+        # After a reload we are the owner.
+        if self._owner is not None and os.geteuid() == 0 and isinstance(port, unix.Port):
+            os.chown(port.getHost().name, *self._owner)
+        return port
 
     def _remember(self, port: IListeningPort) -> IListeningPort:
         self._adopted.add(port)
@@ -106,22 +121,37 @@ class Ports:
         elif isinstance(port, tcp.Port):
             if isinstance(port, unix.Port):
                 _remove_name(port)
-            # Twisted closes the socket in the reactor's next turn. This comes before it in the same turn.
-            self._reactor.callLater(0, _let_in, port)
+            self.see_to_waiting(port)
         stop: Any = port.stopListening
         closed: Deferred[None] = maybeDeferred(stop)
         return closed
 
+    def see_to_waiting(self, port: tcp.Port) -> None:
+        """Let in who has connected to a port that is about to be closed."""
+        # Twisted closes the socket in the reactor's next turn. This comes before it in the same turn.
+        self._reactor.callLater(0, let_in, port)
+
 
 def _remove_name(port: Any) -> None:
-    """From now on nobody finds it."""
-    with suppress(OSError):
-        os.unlink(port.getHost().name)
-    port._bindPath = _NAMELESS + port._bindPath
+    """From now on nobody finds it. Twisted would leave the socket open where its file can't be removed."""
+    path = port.getHost().name
+    try:
+        os.unlink(path)
+        if port.lockFile is not None:
+            port.lockFile.unlock()
+    except OSError as error:
+        _log.warn("{path} stays behind: {error}", path=os.path.abspath(os.fsdecode(path)), error=error.strerror)
+    port.lockFile = None
+    port._bindPath = _NAMELESS + path
 
 
-def _let_in(port: tcp.Port) -> None:
-    """All that wait. Some may come meanwhile, so there is an end to it."""
+def let_in(port: tcp.Port) -> None:
+    """
+    Accept all connections that wait.
+
+    :param port: where they wait.
+    """
+    # Some may come meanwhile, so there is an end to it.
     waiting = select.poll()
     waiting.register(port.fileno(), select.POLLIN)
     for _ in range(_BACKLOG):

@@ -13,6 +13,9 @@ from lmtp_twisted.daemon.values import OPTIONS
 
 _log = Logger(namespace="lmtp_twisted")
 
+#: Options that count when the server starts, and then no more.
+AT_THE_START = ("log-format", "workers")
+
 
 def renew(surroundings: Surroundings, before: Generation) -> Generation:
     """
@@ -27,6 +30,9 @@ def renew(surroundings: Surroundings, before: Generation) -> Generation:
         servers = servers_of(options.said, options.listeners, faults)
         generation = make_generation(options, servers, surroundings, faults, before)
         changed = changes(before.options, options)
+        for key in AT_THE_START:
+            if key in changed:
+                _log.warn("{key} stays as it was until the server starts anew", key=key)
         generation.facts = [
             *generation.facts[1:],
             f"reloaded, certificates read: {len(generation.certificates)}, "

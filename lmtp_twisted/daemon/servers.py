@@ -16,6 +16,7 @@ from twisted.cred.portal import Portal
 from lmtp_twisted.daemon.certificate import CertificateFiles, ClientCAError, ReloadedCertificate
 from lmtp_twisted.daemon.checkers import portal_of
 from lmtp_twisted.daemon.configuration import PLACES
+from lmtp_twisted.daemon.given import PemContents
 from lmtp_twisted.daemon.listening import ListenDescription, read_description, read_http_description
 from lmtp_twisted.daemon.said import Fault, Faults, Place, Said
 from lmtp_twisted.settings import Settings
@@ -123,9 +124,14 @@ def _refuse_users(
 
 
 class Certificates:
-    """The certificates of a server, each read once."""
+    """
+    The certificates of a server, each read once.
 
-    def __init__(self) -> None:
+    :param given: what files held, by their paths, where somebody else has read them.
+    """
+
+    def __init__(self, given: Mapping[tuple[str | None, ...], PemContents] | None = None) -> None:
+        self._given = given or {}
         self._read: dict[CertificateFiles, ReloadedCertificate] = {}
 
     @property
@@ -153,7 +159,8 @@ class Certificates:
         files = CertificateFiles(certificate, own_key or certificate, client_ca, bool(said["tls-require-client"]))
         if files not in self._read:
             try:
-                self._read[files] = ReloadedCertificate(files)
+                contents = self._given.get((files.certificate, files.key, files.client_ca))
+                self._read[files] = ReloadedCertificate(files, contents)
             except ClientCAError as error:
                 raise said.fault("tls-client-ca", f": {error}")
             except ValueError as error:

@@ -21,9 +21,10 @@ from twisted.python.threadpool import ThreadPool
 
 from lmtp_twisted.daemon.generation import Door, Entrance, Generation
 from lmtp_twisted.daemon.logs import Log
+from lmtp_twisted.daemon.members import Answers
 from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.notify import Notifier
-from lmtp_twisted.daemon.said import Fault, Faults
+from lmtp_twisted.daemon.said import Fault, Faults, plain_line
 from lmtp_twisted.factory import LMTPFactory
 
 _log = Logger(namespace="lmtp_twisted")
@@ -52,6 +53,8 @@ class LMTPService(Service):
     :param log: the log.
     :param monitor: what is counted of it.
     :param notifier: tells systemd.
+    :param answers: what can be asked of it.
+    :param crew: the workers that take the mail in our place, a :class:`~lmtp_twisted.daemon.workers.crew.Crew`.
     """
 
     def __init__(
@@ -65,12 +68,16 @@ class LMTPService(Service):
         log: Log,
         monitor: Monitor,
         notifier: Notifier,
+        answers: Answers | None = None,
+        crew: Any = None,
     ) -> None:
         self._reactor = reactor
         self._ports = ports
         self._pool = pool
         self._log = log
         self._monitor = monitor
+        self.answers = answers or {}
+        self._crew = crew
         self._renew = renew
         self._notifier = notifier
         #: The one that new sessions belong to.
@@ -124,9 +131,8 @@ class LMTPService(Service):
         # The second is what twistd takes for reopening its log. By default both end the process, so this is done before
         # anybody can know that we are there.
         self._on(signal.SIGHUP, self.reload)
-        self._on(signal.SIGUSR1, self._log.reopen)
-        for fact in self.facts:
-            _log.info("{fact}", fact=fact)
+        self._on(signal.SIGUSR1, self.reopen)
+        self._say_facts()
         self.generation.begin()
         for entrance in self.generation.entrances:
             failures: list[Failure] = []
@@ -148,7 +154,11 @@ class LMTPService(Service):
 
         say_where = _shows if entrance.is_web else _listens
         waiting = self._ports.listen(entrance.description, self._doors[key])
-        self._listening[key] = waiting.addCallback(say_where).addCallbacks(listens, opened.errback)
+        if self._crew is not None and not entrance.is_web:
+            waiting.addCallback(self._ports.hold, entrance.description)
+        if self._ports.are_ours:
+            waiting.addCallback(say_where)
+        self._listening[key] = waiting.addCallbacks(listens, opened.errback)
         return opened
 
     def _too_late(self, _: object, failures: Sequence[Failure]) -> Failure | None:
@@ -181,11 +191,17 @@ class LMTPService(Service):
     def _begin(self) -> None:
         """The reactor runs."""
         self._notifier.watch(self._status)
+        if self._crew is not None:
+            self._opening.append(self._crew.start())
         ready = gatherResults(self._opening, consumeErrors=True)
         ready.addCallbacks(lambda _: self._notifier.ready(self._status()), lambda failure: None)
 
     def _status(self) -> str:
-        return f"{'serving' if self.running else 'stopping'}, sessions={len(self.sessions)}"
+        return f"{'serving' if self.running else 'stopping'}, sessions={self._session_count}"
+
+    @property
+    def _session_count(self) -> int:
+        return len(self.sessions) if self._crew is None else self._crew.session_count
 
     def _look(self) -> Deferred[None] | None:
         certificates = self.generation.certificates
@@ -196,6 +212,17 @@ class LMTPService(Service):
 
         return deferToThreadPool(self._reactor, self._pool, look) if certificates else None
 
+    def _say_facts(self) -> None:
+        # Workers leave it to their parent.
+        for fact in self.facts if self._ports.are_ours else ():
+            _log.info("{fact}", fact=fact)
+
+    def reopen(self) -> None:
+        """Open the log anew."""
+        self._log.reopen()
+        if self._crew is not None:
+            self._crew.reopen()
+
     # Other rules
 
     def reload(self) -> None:
@@ -204,7 +231,7 @@ class LMTPService(Service):
         alone. Where anything is wrong, all stays as it is, and the log says why. Where this is under way already, it is
         done once more after it.
         """
-        self._log.reopen()
+        self.reopen()
         self._reload_is_wanted = True
         if not self._is_reloading:
             self._is_reloading = True
@@ -222,9 +249,11 @@ class LMTPService(Service):
                 await self._reload()
             except Faults as faults:
                 _log.error("all stays as it was, faults={count}", count=len(faults.lines))
-                for line in faults.lines:
+                # As on standard error, without the name of the program before it.
+                lines = [line.removeprefix(plain_line("")) for line in faults.lines]
+                for line in lines:
                     _log.error("{line}", line=line)
-                result = f"; not reloaded: {faults.lines[0]}"
+                result = f"; not reloaded: {lines[0]}"
             except Exception:
                 _log.failure("all stays as it was, since something went wrong")
                 result = "; not reloaded"
@@ -239,7 +268,7 @@ class LMTPService(Service):
         wanted = new.places
         try:
             await self._open_all([entrance for key, entrance in wanted.items() if key not in self._listening])
-        except Faults:
+        except BaseException:
             await new.context.shut_down()
             raise
         # From here on nothing can fail.
@@ -251,8 +280,9 @@ class LMTPService(Service):
         gone: Deferred[None] = Deferred()
         self._before[before] = gone
         Deferred.fromCoroutine(self._retire(before, gone))
-        for fact in new.facts:
-            _log.info("{fact}", fact=fact)
+        self._say_facts()
+        if self._crew is not None:
+            await self._finish("telling the workers", self._crew.reload())
         for key in self._listening.keys() - wanted.keys():
             _log.info("listening no more on {place}", place=key)
             await self._close(key)
@@ -299,7 +329,7 @@ class LMTPService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        _log.info("stopping, sessions={count}", count=len(self.sessions))
+        _log.info("stopping, sessions={count}", count=self._session_count)
         self._notifier.stopping(self._status())
         if self._looking is not None and self._looking.running:
             self._looking.stop()
@@ -309,6 +339,10 @@ class LMTPService(Service):
         for entrance in self.generation.entrances:
             if not entrance.is_web:
                 await self._close(entrance.description.key)
+        if self._crew is not None:
+            # Each is as patient as we are, with its sessions, its backends and its threads.
+            least = max(self._drain_timeout, LEAST_PATIENCE)
+            await self._crew.stop(self._drain_timeout + _FAREWELL + 2 * least + LEAST_PATIENCE)
         timers = [
             self._reactor.callLater(self._drain_timeout, self._hurry_sessions),
             self._reactor.callLater(self._drain_timeout + _FAREWELL, self._abort_sessions),

@@ -8,6 +8,7 @@ Whether a directory can be written or a port is free is not asked here, but when
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Callable
 from functools import partial
 from grp import getgrnam
@@ -21,6 +22,8 @@ from lmtp_twisted.settings import Settings
 from lmtp_twisted.wire.addresses import check_separator
 from lmtp_twisted.wire.content import BareNewlines
 
+#: Processes that take mail, at the most.
+MOST_WORKERS = 256
 _LEVELS = ("debug", "info", "warn", "error")
 _LOG_FORMATS = ("text", "json")
 _PRIORITIES = ("auto", "yes", "no")
@@ -37,6 +40,7 @@ class Kind(enum.Enum):
     FLAG = "true or false", (bool,)
     COUNT = "a whole number", (int,)
     OCTETS = 'a number, or a string such as "50M"', (int, str)
+    WORKERS = 'a number, or "auto"', (int, str)
     SECONDS = "a number", (int, float)
     TEXT = "a string", (str,)
     #: The name of a file or a directory.
@@ -107,6 +111,16 @@ def split_route(text: str) -> tuple[str, str]:
     if not equals:
         raise ValueError("not PATTERN=BACKEND")
     return pattern + equals[:-1], backend
+
+
+def _workers(text: str) -> int:
+    if text == "auto":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text!r} is neither a number nor auto")
+    if not 1 <= int(text) <= MOST_WORKERS:
+        raise ValueError(f"{text!r} is not from 1 to {MOST_WORKERS}")
+    return int(text)
 
 
 def _one_of(names: tuple[str, ...]) -> Callable[[str], str]:
@@ -219,6 +233,7 @@ OPTIONS: dict[str, Option] = {
     "tls-require-client": Option(Kind.FLAG, bool),
     "spool": Option(Kind.PATH, str, is_of_listener=False),
     "http": Option(Kind.TEXT, str, is_of_listener=False),
+    "workers": Option(Kind.WORKERS, _workers, is_of_listener=False),
     "log-level": Option(Kind.TEXT, _one_of(_LEVELS), is_of_listener=False),
     "log-format": Option(Kind.TEXT, _one_of(_LOG_FORMATS), is_of_listener=False),
     "trace": Option(Kind.PATH, str, is_of_listener=False),

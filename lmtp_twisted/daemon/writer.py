@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import atexit
 import os
+import select
 import stat
 import time
+from collections import deque
+from collections.abc import Callable
 from threading import Event, Lock, Thread
+from typing import Any
 
 from lmtp_twisted.daemon.forms import TEXT, Form
 
@@ -44,7 +48,9 @@ class LineWriter:
             assert self._path is not None, "one of the two is needed"
             descriptor = _open(self._path)
         self._descriptor = descriptor
-        self._lines: list[str] = []
+        # None is where the file is to be opened anew.
+        self._lines: list[str | None] = []
+        self._promises: deque[Callable[[], None]] = deque()
         self._lost = 0
         self._why = ""
         self._is_torn = False
@@ -52,7 +58,6 @@ class LineWriter:
         self._writing = Lock()
         self._has_lines = Event()
         self._is_urgent = Event()
-        self._reopens = False
         self._thread: Thread | None = None
         self._is_stopping = False
         self._is_stuck = False
@@ -81,9 +86,37 @@ class LineWriter:
         if not self._has_lines.is_set():
             self._has_lines.set()
 
+    def promise(self, write: Callable[[], None]) -> None:
+        """
+        :param write: has lines for :meth:`write`, and makes them when it is called: by the thread, with those that have
+            gathered.
+        """
+        if self._thread is None:
+            write()
+            return
+        # Once, however long the thread is held up by an output that takes nothing.
+        if write not in self._promises:
+            self._promises.append(write)
+        if not self._has_lines.is_set():
+            self._has_lines.set()
+
+    def redeem(self) -> None:
+        """Have all lines that were promised."""
+        while self._promises:
+            try:
+                write = self._promises.popleft()
+            except IndexError:
+                # Another thread was faster.
+                return
+            try:
+                write()
+            except Exception as error:
+                self.write(self._note(f"a record could not be made: {error!r}"))
+
     def reopen(self) -> None:
         """Open the file anew, since it was renamed. What was logged until now goes to the old one."""
-        self._reopens = True
+        self.redeem()
+        self._lines.append(None)
         if self._thread is None:
             self._flush()
         else:
@@ -110,6 +143,7 @@ class LineWriter:
             thread.join(PATIENCE)
             self._is_stuck = thread.is_alive()
             self._thread = None
+        self.redeem()
         self._flush()
 
     def _run(self) -> None:
@@ -119,6 +153,7 @@ class LineWriter:
             # Cleared before the lines are taken: one that comes meanwhile sets it again.
             self._is_urgent.clear()
             self._has_lines.clear()
+            self.redeem()
             self._flush()
 
     def _flush(self) -> None:
@@ -131,13 +166,14 @@ class LineWriter:
         if not self._writing.acquire(blocking=self._thread is not None):
             return
         try:
-            while self._lines or self._reopens:
-                lines = self._lines[:]
+            while self._lines:
+                waiting = self._lines[:]
+                lines: list[Any] = waiting[: waiting.index(None)] if None in waiting else waiting
                 if lines:
                     self._write_out(lines)
                     del self._lines[: len(lines)]
-                if self._reopens:
-                    self._reopens = False
+                else:
+                    del self._lines[0]
                     self._open_anew()
         finally:
             self._writing.release()
@@ -151,7 +187,7 @@ class LineWriter:
         view = memoryview(data)
         try:
             while view:
-                view = view[os.write(self._descriptor, view) :]
+                view = view[os.write(self._descriptor, self._piece(view)) :]
         except OSError as error:
             self._lost += len(lines) - (1 if lost else 0)
             self._why = str(error.strerror)
@@ -160,6 +196,13 @@ class LineWriter:
             self._lost -= lost
             self._why = ""
             self._is_torn = False
+
+    def _piece(self, view: memoryview) -> memoryview:
+        """As many whole lines as come out in one piece where other processes write, too."""
+        if len(view) <= select.PIPE_BUF or stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            return view
+        end = bytes(view[: select.PIPE_BUF]).rfind(b"\n") + 1
+        return view[: end or bytes(view).index(b"\n") + 1]
 
     def _open_anew(self) -> None:
         if self._path is None:

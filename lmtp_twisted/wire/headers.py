@@ -11,6 +11,7 @@ LOOKED_AT = 16 * 1024
 #: Characters of a Message-ID: RFC 5322 allows a line of 998, and nobody makes such.
 MAX_MESSAGE_ID = 250
 
+_COMMON = (b"D: ", b"d: ")
 _FIELD = re.compile(rb"message-id[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
 
 
@@ -21,24 +22,22 @@ def message_id_of(beginning: bytes) -> str:
     :param beginning: of its content; no more than :data:`LOOKED_AT` octets are looked at.
     :returns: printable ASCII on one line, at most :data:`MAX_MESSAGE_ID` characters; empty where there is none.
     """
-    if beginning.startswith((b"\r\n", b"\n")):
-        return ""
-    # Nearly all messages have it as one of these, and this is asked for every message.
-    at = beginning.find(b"\r\nMessage-ID: ", 0, LOOKED_AT)
-    if at < 0:
-        at = beginning.find(b"\r\nMessage-Id: ", 0, LOOKED_AT)
-    if at >= 0 and beginning.find(b"\n\r\n", 0, at + 2) < 0 and beginning.find(b"\n\n", 0, at) < 0:
-        start = at + len("\r\nMessage-ID: ")
+    # Nearly all messages have it like this, and this is asked for every message.
+    at = beginning.find(b"\r\nMessage-I", 0, LOOKED_AT)
+    start = at + len("\r\nMessage-ID: ")
+    has_one = at > 0 and beginning[start - 3 : start] in _COMMON and beginning[0] != ord("\n")
+    if has_one and beginning.find(b"\n\r\n", 0, at + 2) < 0 and beginning.find(b"\n\n", 0, at) < 0:
         end = beginning.find(b"\r\n", start, start + MAX_MESSAGE_ID)
-        value = beginning[start:end]
-        if end > start and value.isascii() and beginning[end + 2 : end + 3] not in b" \t":
-            text = value.decode("ascii")
-            if text.isprintable():
+        if end > start and not beginning.startswith((b" ", b"\t"), end + 2):
+            text = beginning[start:end].decode("ascii", "replace")
+            if text.isascii() and text.isprintable():
                 return text.strip(" ")
     return _message_id_in(_head(beginning))
 
 
 def _head(beginning: bytes) -> bytes:
+    if beginning.startswith((b"\r\n", b"\n")):
+        return b""
     end = beginning.find(b"\r\n\r\n", 0, LOOKED_AT)
     if end < 0:
         end = min(len(beginning), LOOKED_AT)

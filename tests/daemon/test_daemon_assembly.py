@@ -148,9 +148,10 @@ def test_the_directory_of_twistd_is_not_entered_twice(tmp_path: Path) -> None:
     assert config["rundir"] == str(tmp_path / "run")
 
 
-def test_under_chroot_the_directory_is_left_to_twistd(tmp_path: Path) -> None:
-    _made("--backend", "null:", twistd=("-n", "--logfile", "log", "--chroot", "/nonexistent", "--rundir", "run"))
-    assert os.getcwd() == str(tmp_path)
+def test_chroot_is_refused() -> None:
+    """What is opened before it and after it would not be the same."""
+    complaint = _complaint("--backend", "null:", twistd=("-n", "--logfile", "log", "--chroot", "/nonexistent"))
+    assert complaint.startswith("--chroot cannot be had: ")
 
 
 @pytest.mark.parametrize(

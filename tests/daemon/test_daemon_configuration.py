@@ -77,6 +77,7 @@ EXAMPLES = [
     (["--spool", "/var/spool"], 'spool = "/var/spool"'),
     (["--http", "unix:/run/http.sock"], 'http = "unix:/run/http.sock"'),
     (["--log-level", "warn"], 'log-level = "warn"'),
+    (["--workers", "2"], "workers = 2"),
     (["--log-format", "json"], 'log-format = "json"'),
     (["--log-priority", "yes"], 'log-priority = "yes"'),
     (["--trace", "/srv/traces"], 'trace = "/srv/traces"'),

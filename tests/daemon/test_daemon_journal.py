@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from twisted.logger import globalLogPublisher
 from zope.interface.verify import verifyObject
 
 from lmtp_twisted import LMTPFactory, PermanentFailure, Reply, Settings
-from lmtp_twisted.daemon.journal import Journal
-from lmtp_twisted.daemon.logs import Log
+from lmtp_twisted.daemon.journal import TOGETHER, Journal
+from lmtp_twisted.daemon.logs import Log, WrittenLog
 from lmtp_twisted.daemon.ration import MOST, SECONDS, Ration
+from lmtp_twisted.daemon.writer import LineWriter
 from lmtp_twisted.interfaces import ISessionObserver
 from lmtp_twisted.testing import Conversation, FakeReactor, ScriptedDeliveries, fake_spool
 
@@ -23,7 +25,7 @@ class ListedLog(Log):
         super().__init__(level)
         self.lines: list[str] = []
 
-    def say(self, level: str, *bodies: str) -> None:
+    def say(self, level: str, *bodies: str, seconds: float | None = None) -> None:
         self.lines += [f"{level} {body}" for body in bodies]
 
 
@@ -218,3 +220,17 @@ def test_what_was_left_out_is_said_when_the_server_stops() -> None:
     ration.close()
     assert told == [3]
     assert not reactor.getDelayedCalls()
+
+
+def test_records_of_many_messages_are_all_there(tmp_path: Path) -> None:
+    """They are made some at a time, by two threads, and each once."""
+    writer = LineWriter(str(tmp_path / "log"))
+    log = WrittenLog("info", writer)
+    writer.start()
+    client = _connected(log, ScriptedDeliveries())
+    client.say("LHLO client")
+    for _ in range(10 * TOGETHER + 5):
+        client.say("MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA", ".")
+    writer.stop()
+    found = re.findall(r"\.(\d+)\.1 peer=", (tmp_path / "log").read_text())
+    assert sorted(map(int, found)) == list(range(1, 10 * TOGETHER + 6))

@@ -168,3 +168,15 @@ def test_where_twistd_logs_in_its_own_way_lines_are_events(path: Path) -> None:
         globalLogPublisher.removeObserver(observe)
     assert seen == [(LogLevel.info, "one"), (LogLevel.info, "{two}")]
     assert not log.can_reopen
+
+
+def test_what_was_promised_comes_before_what_is_logged_after_it(path: Path) -> None:
+    """And has the time of when it was."""
+    writer = LineWriter(str(path))
+    log = WrittenLog("info", writer)
+    writer.start()
+    log.promise(lambda: log.say("info", "promised", seconds=0.25))
+    Logger(namespace="lmtp_twisted", observer=LogPublisher(log)).info("later")
+    writer.stop()
+    assert _texts(path) == ["info [lmtp] promised", "info [lmtp] later"]
+    assert re.match(r"19(69-12-31|70-01-01)T\d\d:\d\d:\d\d\.250", path.read_text())

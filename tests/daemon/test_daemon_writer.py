@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import stat
 import threading
 from collections.abc import Iterator
@@ -254,3 +255,66 @@ def test_lines_beyond_what_may_wait_are_lost_and_counted(
     note, *lines = path.read_text().splitlines()
     assert note.endswith("2 lines of this log were lost: its output took none")
     assert lines == ["one", "two"]
+
+
+def test_into_a_pipe_whole_lines_go_in_pieces_that_are_not_cut_apart_by_other_processes() -> None:
+    """pipe(7): PIPE_BUF octets are written in one piece."""
+    reading, writing = os.pipe()
+    sizes: list[int] = []
+    write = os.write
+
+    def note(descriptor: int, data: bytes) -> int:
+        sizes.append(len(data))
+        return write(descriptor, data)
+
+    lines = ["x" * 1000] * 9 + ["y" * 5000] + ["z" * 1000] * 9
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "write", note)
+        LineWriter(descriptor=writing).write("\n".join(lines))
+    os.close(writing)
+    assert os.read(reading, 100_000).decode().splitlines() == lines
+    os.close(reading)
+    assert [size for size in sizes if size > select.PIPE_BUF] == [5001]
+    assert len(sizes) <= 9
+
+
+def test_lines_that_are_promised_are_made_by_the_thread() -> None:
+    """In batches: what makes them does so in a row."""
+    read_end, write_end = os.pipe()
+    writer = LineWriter(descriptor=write_end)
+    threads: list[str] = []
+
+    def make() -> None:
+        threads.append(threading.current_thread().name)
+        writer.write("promised")
+
+    writer.start()
+    writer.promise(make)
+    assert os.read(read_end, 100) == b"promised\n"
+    writer.stop()
+    assert threads == ["lmtp log"]
+    os.close(read_end)
+    os.close(write_end)
+
+
+def test_without_the_thread_they_are_made_at_once_and_at_the_end_none_is_forgotten(
+    path: Path, writer: LineWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "GATHER", 3600.0)
+    writer.promise(lambda: writer.write("before"))
+    assert path.read_text() == "before\n"
+    writer.start()
+    writer.promise(lambda: writer.write("promised"))
+    writer.stop()
+    writer.promise(lambda: writer.write("after"))
+    assert path.read_text() == "before\npromised\nafter\n"
+
+
+def test_lines_that_cannot_be_made_leave_a_line_and_the_thread_goes_on(path: Path, writer: LineWriter) -> None:
+    writer.start()
+    writer.promise(lambda: writer.write(str(1 / 0)))
+    writer.promise(lambda: writer.write("next"))
+    writer.stop()
+    first, second = path.read_text().splitlines()
+    assert first.endswith("warn [lmtp] a record could not be made: ZeroDivisionError('division by zero')")
+    assert second == "next"

@@ -8,14 +8,17 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
 import pytest
+from peer_programs import find
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from running_prometheus import prometheus
 from running_twistd import PATIENCE, TWISTD, Client, Twistd, twistd
 
 from lmtp_twisted.daemon.web.channel import MOST_CONNECTIONS
@@ -105,7 +108,7 @@ def test_the_log_says_no_more_for_it(tmp_path: Path) -> None:
         ask(web, "/metrics")
         server.terminate()
         assert server.ended() == -signal.SIGTERM
-        assert "metrics" not in server.output
+        assert "/metrics" not in server.output
         assert "HTTPChannel" not in server.output
 
 
@@ -229,3 +232,45 @@ def test_without_the_package_the_server_does_not_start_with_http(tmp_path: Path)
     ):
         done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
         assert (done.returncode, (done.stderr or done.stdout).splitlines()[-1]) == (status, line)
+
+
+@pytest.mark.peer("prometheus")
+def test_a_real_prometheus_counts_what_was_sent(tmp_path: Path) -> None:
+    """Under load: its sums are those of the client when all is sent, and its promtool finds nothing to complain of."""
+    sessions, messages = 5, 200
+    with monitored(tmp_path, "--backend", "maildir:mail,fsync=no") as (server, web):
+        port = server.port
+        server.drain()
+        with prometheus(tmp_path / "prometheus", web) as scraping:
+            with ThreadPoolExecutor(sessions) as threads:
+                list(threads.map(lambda _: _deliver_many(port, messages), range(sessions)))
+            expected = {
+                "sum(lmtp_messages_total)": sessions * messages,
+                'sum(lmtp_replies_total{class="2xx",backend="maildir"})': 2 * sessions * messages,
+                'sum(lmtp_commands_total{verb="RCPT"})': 2 * sessions * messages,
+                "sum(lmtp_content_bytes_total)": 25 * sessions * messages,
+                'sum(lmtp_delivery_seconds_count{backend="maildir"})': 2 * sessions * messages,
+                "sum(lmtp_backend_batch_messages_sum)": sessions * messages,
+                "lmtp_sessions_total": sessions,
+                "lmtp_sessions_open": 0,
+            }
+            deadline = time.monotonic() + PATIENCE
+            while (found := {query: scraping.value(query) for query in expected}) != expected:
+                assert time.monotonic() < deadline, found
+            assert scraping.value("up") == 1
+            half = scraping.value("histogram_quantile(0.5, sum by (le) (lmtp_delivery_seconds_bucket))")
+            assert half is not None
+            assert 0 < half < 10
+        page = ask(web, "/metrics").text  # type: ignore[attr-defined]
+    checked = subprocess.run(
+        [str(find("promtool")), "check", "metrics"], input=page, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+def _deliver_many(port: int, count: int) -> None:
+    with Client(port) as client:
+        for _ in range(count):
+            replies = client.deliver("b@example.org", "c@example.org")
+            assert all(reply.startswith("250 ") for reply in replies)
+        client.say("QUIT")

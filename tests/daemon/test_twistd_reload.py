@@ -242,6 +242,8 @@ def test_without_a_file_what_the_command_line_names_is_read_anew(tmp_path: Path)
         assert certificate_of(tmp_path / "run/s") != before
         with Client(path=tmp_path / "run/s") as client:
             assert client.deliver("info@x.example")[0].startswith("250 ")
+        (tmp_path / "aliases").unlink()
+        server.reload(r"error \[lmtp\] --aliases: \S*aliases: No such file or directory\n")
     assert mailboxes(tmp_path / "run") == ["mail/x.example/bob"]
 
 
@@ -270,6 +272,15 @@ def test_the_log_is_reopened_and_its_level_changes(directory: Path, tmp_path: Pa
         until("changed: log-level\n")
         with Client(path=directory / "first"):
             until("session started, peer=unix\n")
+
+
+def test_what_counts_at_the_start_only_is_said(directory: Path, tmp_path: Path) -> None:
+    with twistd(tmp_path, "--config", "etc/lmtp.toml") as server:
+        server.until(r"listening on \S+/first\n")
+        change(directory, ("max-sessions = 10", 'max-sessions = 10\nlog-format = "json"\nhttp = "0"'))
+        server.reload(r"warn \[lmtp\] log-format stays as it was until the server starts anew\n")
+        server.until(r"info \[lmtp\] reloaded, .* changed: http, log-format\n|changed: log-format, http\n")
+        assert re.search(r"info \[lmtp\] status on http://127\.0\.0\.1:\d+/\n", server.output)
 
 
 def test_many_reloads_at_a_time_end_with_the_last_file(directory: Path, tmp_path: Path) -> None:

@@ -75,9 +75,8 @@ def _main() -> None:
             source = "\n" * (question["line"] - 1) + question["source"]
             before = set(namespace)
             exec(compile(source, question["page"], "exec"), namespace)
-            for name in namespace.keys() - before:
-                if name.startswith("test_"):
-                    namespace[name]()
+            for name in [name for name in namespace if name.startswith("test_") and name not in before]:
+                namespace[name]()
         except BaseException:
             failure = traceback.format_exc()
         answers.write(json.dumps(failure) + "\n")

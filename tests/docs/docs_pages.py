@@ -27,6 +27,11 @@ NOT_RUN = {
     "adduser --system --group --home /srv/mail --no-create-home vmail": "it changes the machine",
     "pip install '.[amqp]'": "it needs the network; what it installs is there for the tests",
     "python -m pytest -q tests/amqp/test_amqp_kill.py": "it is one of the tests",
+    "python tests/page/measure.py": "it takes a machine that does nothing else",
+    "ssh -N -L 8025:127.0.0.1:8025 mx.example.org": "it needs another machine",
+    r"""printf 'operator:%s\n' "$(openssl passwd -apr1)" > /etc/nginx/lmtp-status.passwords""": (
+        "it asks at the terminal; test_docs_status_page.py types it"
+    ),
     "python tests/amqp/measure.py": "it takes a machine that does nothing else",
     "python3 -m venv /opt/lmtp": "it changes the machine",
     "/opt/lmtp/bin/pip install .": "it needs the network, and changes the machine",
@@ -61,8 +66,22 @@ NOT_RUN |= dict.fromkeys(
         "grep -h ^Subject: /srv/mail/example.org/alice/new/*",
         "journalctl -t postfix/lmtp -o cat -n 1",
         "journalctl -u lmtp -o cat -n 1",
+        "cp contrib/systemd/lmtp.service /etc/systemd/system/",
+        "sed 's|^ListenStream=.*|ListenStream=/var/spool/postfix/lmtp/socket|' contrib/systemd/lmtp.socket "
+        "> /etc/systemd/system/lmtp.socket",
+        "systemctl restart lmtp",
+        "curl -s http://127.0.0.1:8025/health",
+        "curl -s http://127.0.0.1:8025/metrics | grep ^lmtp_replies_total",
     ),
     "test_docs_production.py types it",
+)
+NOT_RUN |= dict.fromkeys(
+    (
+        "python3 -m venv /opt/lmtp.new",
+        "/opt/lmtp.new/bin/pip install '.[http]'",
+        "mv /opt/lmtp /opt/lmtp.old",
+    ),
+    "it changes the machine",
 )
 
 # The end of the tutorial: test_docs_tutorial.py types these where there is a Postfix.
@@ -76,6 +95,22 @@ NOT_RUN |= dict.fromkeys(
     ),
     "test_docs_tutorial.py types it",
 )
+
+# docs/service.rst: what changes the machine, and what tests of the daemon see.
+NOT_RUN |= {
+    "cp contrib/systemd/lmtp.service contrib/systemd/lmtp.socket /etc/systemd/system/": (
+        "it changes the machine; test_units.py has systemd read them"
+    ),
+    "systemctl enable --now lmtp.socket lmtp.service": "it changes the machine; test_units.py has systemd read them",
+    "systemctl status lmtp": "test_twistd_notify.py sees the status",
+    "python -m pytest tests/daemon/test_twistd_rolling_restart.py": "it is one of the tests",
+    "systemctl reload lmtp": "test_twistd_reload.py sees these lines",
+    "journalctl -u lmtp -o cat": "test_twistd_reload.py sees these lines",
+    "twistd --uid vmail --gid vmail --rundir /var/lib/lmtp --pidfile /var/lib/lmtp/lmtp.pid "
+    "--logfile /var/log/lmtp.log lmtp --config /etc/lmtp/lmtp.toml": "test_twistd_privileges.py starts such a daemon",
+    'kill -HUP "$(cat /var/lib/lmtp/lmtp.pid)"': "test_twistd_privileges.py starts such a daemon",
+    'kill "$(cat /var/lib/lmtp/lmtp.pid)"': "test_twistd_privileges.py starts such a daemon",
+}
 
 # test_docs_pipe.py types these where there are such programs.
 NOT_RUN |= {
@@ -122,6 +157,9 @@ INSTEAD = {
     "install -d -o vmail -g vmail -m 700 /var/lib/lmtp": "install -d -m 700 /var/lib/lmtp",
     "install -d /etc/lmtp": "install -d /etc/lmtp",
     "runuser -u vmail -- twistd lmtp --config /etc/lmtp/lmtp.toml --check": (
+        "twistd lmtp --config /etc/lmtp/lmtp.toml --check"
+    ),
+    "runuser -u vmail -- /opt/lmtp.new/bin/twistd lmtp --config /etc/lmtp/lmtp.toml --check": (
         "twistd lmtp --config /etc/lmtp/lmtp.toml --check"
     ),
     "install -d -o vmail -g Debian-exim -m 2750 /var/lib/lmtp": "install -d -m 2750 /var/lib/lmtp",

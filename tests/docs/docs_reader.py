@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -83,9 +82,3 @@ def reading(kind: type[SomeReader]) -> Iterator[SomeReader]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="docs-")))
         directory.chmod(0o755)
         yield kind(directory, stack)
-
-
-def belongs_to_postfix(directory: Path) -> None:
-    """As the page's command makes it, but for its owner: whoever runs the tests runs the server."""
-    shutil.chown(directory, group="postfix")
-    directory.chmod(0o2750)

@@ -22,18 +22,28 @@ from peer_programs import search_path
 #: Ports of the pages: each run has free ones instead.
 PORTS = ("2524", "2525", "2527", "2528", "8025", "8080")
 #: Directories of the pages: in each run they are below its own.
-PLACES = ("/srv/", "/var/spool/postfix/", "/var/log/", "/var/lib/", "/etc/exim4/", "/etc/lmtp/", "/etc/postfix/")
+PLACES = (
+    "/srv/",
+    "/var/spool/postfix/",
+    "/var/log/",
+    "/var/lib/",
+    "/etc/exim4/",
+    "/etc/lmtp/",
+    "/etc/nginx/",
+    "/etc/postfix/",
+    "/etc/systemd/system/",
+)
 #: Languages of the configuration of mail servers: see test_docs_postfix.py and test_docs_exim.py.
 CONFIGURATION = frozenset({"ini"})
 #: Languages of blocks that are read by tests of their own: this, test_docs_systemd.py, test_docs_haproxy.py and
-#: test_docs_smtp_server.py, test_docs_recipients.py.
-READ = CONFIGURATION | {"systemd", "cfg", "javascript", "sql"}
+#: test_docs_smtp_server.py, test_docs_recipients.py, test_docs_production.py, test_docs_status_page.py.
+READ = CONFIGURATION | {"systemd", "cfg", "javascript", "sql", "yaml", "nginx"}
 # A caption that is the name of a file.
 _FILE = re.compile(r"[./]")
 #: Captions of dialogues that are not with the server of docs_exchange.py, and of servers that speak them.
 SPEAKERS = frozenset({"Both", "Both, with TLS", "smtp-server", "aiosmtpd", "lmtp-twisted"})
 #: Programs that are not everywhere, and what they belong to.
-PEERS = {"swaks": "swaks", "postconf": "postfix"}
+PEERS = {"swaks": "swaks", "postconf": "postfix", "jq": "jq", "logrotate": "logrotate"}
 
 _REACTOR = re.compile(r"\breactor\.run\(|\breact\(|reactor\.install\(")
 

@@ -146,7 +146,7 @@ def test_the_options_of_the_pages_exist() -> None:
     """Whatever a page calls ``--something`` is an option of the daemon, the kit, a make target, twistd or pip."""
     ours = {*option_names(), *kit_option_names(), *client_option_names(), *KILL_OPTIONS, *MEMORY_OPTIONS}
     of_others = {"pidfile", "logfile", "rundir", "uid", "gid", "reactor", "protocol", "server", "from", "to", "help"}
-    of_others |= {"system", "group", "home", "no-create-home", "user-group", "home-dir", "now", "help-auth"}
+    of_others |= {"chroot", "system", "group", "home", "no-create-home", "user-group", "home-dir", "now", "help-auth"}
     for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.rst")):
         used = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]+)", path.read_text(encoding="utf-8")))
         known = ours | of_others | (AIOSMTPD_OPTIONS if path.name == "aiosmtpd.rst" else set())

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,15 +36,16 @@ _OPTIONS = "detail=folder,create=yes,quota=1T"
 TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
-def start(directory: Path, mail: str, program: str = TWISTD) -> subprocess.Popen[str]:
+def start(directory: Path, mail: str, program: str = TWISTD, options: Sequence[str] = ()) -> subprocess.Popen[str]:
     """
     :param directory: where it runs.
     :param mail: the argument of ``maildir:``.
     :param program: in Python, what runs ``twistd``.
+    :param options: more of them.
     :returns: a server, which says on its standard output where it listens.
     """
     return subprocess.Popen(
-        [sys.executable, "-c", program, "-n", "--pidfile=", "lmtp", "--port=0", f"--backend=maildir:{mail}"],
+        [sys.executable, "-c", program, "-n", "--pidfile=", "lmtp", "--port=0", f"--backend=maildir:{mail}", *options],
         cwd=directory,
         # What measures coverage never gets to write its file, and takes longer to start than the server.
         env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
@@ -85,17 +86,19 @@ class KilledServer:
     :param seed: of the messages and the moments.
     :param figures: what is added to.
     :param program: in Python, what runs ``twistd``.
+    :ivar mail: where the mailboxes are.
+    :ivar round: counts them.
     :ivar sent: the messages of this round, by their tokens; what was sent is among them.
     """
 
     def __init__(self, directory: Path, seed: str, figures: Figures, program: str = TWISTD) -> None:
         self._directory = directory
         self._program = program
-        self._mail = directory / "mail"
+        self.mail = directory / "mail"
         self._random = random.Random(seed)
         self._figures = figures
         self._seed = seed
-        self._round = 0
+        self.round = 0
         self.sent: dict[str, Message] = {}
         directory.mkdir(parents=True)
 
@@ -105,7 +108,7 @@ class KilledServer:
 
         :raises AssertionError: where something is lost, partial, or there twice; it names the seed.
         """
-        self._round += 1
+        self.round += 1
         process = start(self._directory, f"mail,{_OPTIONS}", self._program)
         try:
             assert process.stdout is not None
@@ -124,22 +127,23 @@ class KilledServer:
 
     def _load(self, process: subprocess.Popen[str], port: int) -> list[Session]:
         sessions = [Session(port) for _ in range(SESSIONS)]
-        plans = [self._plan(number) for number in range(SESSIONS)]
+        plans = [self.plan(number) for number in range(SESSIONS)]
         self.sent = {message.token: message for plan in plans for message in plan}
         with ThreadPoolExecutor(SESSIONS) as pool:
             ends = [pool.submit(_deliver, *pair) for pair in zip(sessions, plans, strict=True)]
             # The moment, in seconds after the load began. At the very first there are directories to be made.
-            threading.Event().wait(self._random.uniform(0.0, 0.02 if self._round % 5 == 1 else 0.25))
+            threading.Event().wait(self._random.uniform(0.0, 0.02 if self.round % 5 == 1 else 0.25))
             process.send_signal(signal.SIGKILL)
         for end in ends:
             end.result()
         return sessions
 
-    def _plan(self, session: int) -> list[Message]:
+    def plan(self, session: int) -> list[Message]:
+        """What a session of this round sends."""
         choose = self._random
         return [
             Message.make(
-                f"r{self._round}s{session}m{number}",
+                f"r{self.round}s{session}m{number}",
                 choose.sample(_MAILBOXES, choose.choice((1, 1, 1, 2, 5))),
                 _LARGE if choose.random() < 0.04 else choose.choice((200, 4000, 40_000)),
             )
@@ -154,8 +158,8 @@ class KilledServer:
         :raises AssertionError: where something is lost, partial, or there twice.
         """
         found: Counter[tuple[str, str]] = Counter()
-        for file in self._mail.rglob("new/*"):
-            mailbox = file.parents[1].relative_to(self._mail).as_posix()
+        for file in self.mail.rglob("new/*"):
+            mailbox = file.parents[1].relative_to(self.mail).as_posix()
             octets = file.read_bytes()
             token = token_of(octets)
             message = self.sent.get(token or "")
@@ -172,13 +176,13 @@ class KilledServer:
         figures.promises += len(promises)
         figures.large += sum(len(self.sent[token].content) > 10**6 for token, _ in promises)
         figures.unanswered += len(found.keys() - promises)
-        for left in self._mail.rglob("tmp/*"):
+        for left in self.mail.rglob("tmp/*"):
             figures.left_in_tmp += 1
             left.unlink()
 
     def _expect(self, is_so: bool, what: str) -> None:
         if not is_so:
-            raise AssertionError(f"after kill {self._round} of seed {self._seed!r}: {what}")
+            raise AssertionError(f"after kill {self.round} of seed {self._seed!r}: {what}")
 
 
 def _deliver(session: Session, plan: list[Message]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fuzz_content import cuts
@@ -13,6 +15,10 @@ from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
 from lmtp_twisted import LMTPFactory, PermanentFailure, Settings
+from lmtp_twisted.daemon.tracing.choice import Choice
+from lmtp_twisted.daemon.tracing.dialogue import Tracer
+from lmtp_twisted.daemon.tracing.files import TraceFiles
+from lmtp_twisted.daemon.tracing.sessions import TracingFactory
 from lmtp_twisted.flow import AHEAD, Hold
 from lmtp_twisted.testing import Conversation, FakeReactor, ScriptedDeliveries, fake_spool
 
@@ -51,12 +57,30 @@ def session(data: bytes) -> None:
     assert not errors, errors
     for other in others:
         assert other == whole
+    lines: list[str] = []
+    assert _played([data], _Traces(lines)) == whole
+    # What was traced is as many lines as it has, and shows no control character.
+    assert all(line.isprintable() for line in "".join(lines).removesuffix("\n").split("\n"))
 
 
-def _played(segments: list[bytes]) -> tuple[list[str], list[bytes], bool]:
+class _Traces(TraceFiles):
+    """Keeps what would be written."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = texts
+
+    def write(self, session: str, text: str) -> None:
+        """See the class."""
+        self._texts.append(text)
+
+
+def _played(segments: list[bytes], traces: TraceFiles | None = None) -> tuple[list[str], list[bytes], bool]:
     """The replies, the contents that were delivered, and whether the session was closed."""
     reactor, deliveries = FakeReactor(), ScriptedDeliveries({"b@x": _NO}, recipients={"no@x": _NO})
-    factory = LMTPFactory(
+    make_factory: Callable[..., LMTPFactory] = LMTPFactory
+    if traces is not None:
+        make_factory = partial(TracingFactory, tracer=Tracer(Choice(all=True), traces, reactor, 100))
+    factory = make_factory(
         deliveries,
         portal=Portal(_Realm(), [InMemoryUsernamePasswordDatabaseDontUse(alice=_PASSWORD)]),
         settings=Settings(

@@ -34,13 +34,13 @@ def figures(messages: int, sessions: int) -> dict[str, dict[str, float]]:
 
 def test_there_is_a_tick_at_each_full_second() -> None:
     clock, members = Clock(), SaidMembers()
-    clock.advance(BEGIN + 0.25)
+    clock.advance(BEGIN + 0.75)
     gatherer = Gatherer(members, clock)
     ticks: list[Tick] = []
     gatherer.ticked.append(ticks.append)
     members.answers = {"1": figures(1, 1), "2": figures(2, 3)}
     gatherer.start()
-    clock.advance(0.75)
+    clock.advance(0.25)
     clock.pump([1.0] * 3)
     assert [tick.time for tick in ticks] == [BEGIN + second for second in range(5)]
     assert gatherer.latest is ticks[-1]

@@ -35,12 +35,12 @@ class Browser:
         self.driver = Chrome(options=options, service=ChromeService(find("chromedriver")))
 
     def show(self, port: int, width: int = 1360, height: int = 900, scheme: str = "light") -> None:
-        """Open the page of a server in a new tab, and wait until it is told."""
+        """Open the page of a server in a new tab, and wait until it has been told of a second."""
         self.driver.switch_to.new_window("tab")
         self.size(width, height)
         self.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.driver.get(f"http://127.0.0.1:{port}/")
-        self.until("return document.getElementById('connection').dataset.state === 'live'")
+        self.until("return document.getElementById('connection').dataset.state === 'live' && page.history.now > 0")
 
     def size(self, width: int, height: int) -> None:
         """What it is shown on."""

@@ -11,7 +11,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 
 from lmtp_twisted import Settings
-from lmtp_twisted.headcount import HeadCount
+from lmtp_twisted.headcount import HeadCount, OwnTally
 from lmtp_twisted.limits import Limit
 from lmtp_twisted.session import PeerCredentials
 from lmtp_twisted.testing import RecordingObserver, ScriptedDeliveries
@@ -83,8 +83,10 @@ def test_what_is_counted_of_peers_is_forgotten_with_them() -> None:
     for number in range(50):
         Client(factory, IPv4Address("TCP", f"192.0.2.{number}", 1)).lose()
     (count,) = factory.counts
-    assert not count._peers
     assert not count._peer_of
+    tally = count._tally
+    assert isinstance(tally, OwnTally)
+    assert not tally._numbers
 
 
 def test_factories_can_share_limits_besides_their_own() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,7 +24,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
-from lmtp_twisted import LMTPFactory, PermanentFailure, Settings
+from lmtp_twisted import LMTPFactory, PermanentFailure, Settings, connection
 from lmtp_twisted.testing import RecordingObserver, ScriptedDeliveries
 
 PATIENCE = 20.0
@@ -320,6 +321,31 @@ async def test_a_handshake_that_does_not_come_ends_like_silence(server: Server) 
     port = await server.listen(idle_timeout=0.3, write_timeout=0.3)
 
     assert await in_thread(port, nothing_after_starttls) == b""
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_handshake_that_comes_octet_by_octet_ends_in_time(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it sends is no sign of life before the handshake is over."""
+    monkeypatch.setattr(connection, "HANDSHAKE_TIMEOUT", 0.3)
+    port = await server.listen()
+
+    def talk(client: Talk) -> int:
+        client.reply()
+        client.say("LHLO c")
+        client.say("STARTTLS")
+        hello = bytes.fromhex("1603010200010001fc0303") + bytes(500)
+        for place in range(len(hello)):
+            try:
+                client.socket.sendall(hello[place : place + 1])
+            except (ConnectionResetError, BrokenPipeError):
+                return place
+            ended.wait(0.02)
+        return len(hello)
+
+    ended = threading.Event()
+    assert await in_thread(port, talk) < 400
 
 
 @implementer(IOpenSSLServerConnectionCreator)

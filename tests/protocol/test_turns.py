@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dialogue import Client, codes, server
+from dialogue import Client, LoggedErrors, codes, server
 from twisted.internet.task import Clock
 
 from lmtp_twisted import LMTPFactory
@@ -65,7 +65,6 @@ def test_a_long_burst_is_answered_in_parts_and_in_full() -> None:
         answered += codes(client.read())
         turns += 1
         assert turns < 500
-    turn(reactor)
     assert answered == ["250 2.1.5"] * 500 + ["250 2.0.0", "252 2.1.5"]
 
 
@@ -97,7 +96,6 @@ def test_who_asks_little_comes_before_many_who_ask_much() -> None:
     assert any(client.protocol.has_input for client in greedy)
     while any(client.protocol.has_input for client in greedy):
         turn(reactor)
-    turn(reactor)
 
 
 def test_a_session_that_is_lost_while_it_waits_runs_nothing() -> None:
@@ -106,7 +104,7 @@ def test_a_session_that_is_lost_while_it_waits_runs_nothing() -> None:
     client = in_transaction(factory)
     answered = len(client.say(*many()))
     client.lose()
-    turn(reactor)
+    assert reactor.getDelayedCalls() == []
     assert answered < 500
     assert client.read() == []
 
@@ -174,3 +172,20 @@ def test_a_clock_that_is_set_back_ends_no_turn_late() -> None:
     clock.rightNow += 2 * TURN
     turns.end(begun)
     assert turns.is_over
+
+
+def test_what_goes_wrong_with_one_session_keeps_no_other_waiting(logged: LoggedErrors) -> None:
+    clock = Clock()
+    turns = Turns(clock, Outbox(clock))
+    done: list[str] = []
+
+    def fail() -> None:
+        raise RuntimeError
+
+    turns.wait(fail, is_patient=False)
+    turns.wait(lambda: done.append("another"), is_patient=False)
+    turn(clock)
+    turns.wait(lambda: done.append("later"), is_patient=False)
+    turn(clock)
+    assert done == ["another", "later"]
+    assert len(logged.take()) == 1

@@ -25,7 +25,7 @@ from lmtp_twisted.backends.context import BackendContext
 from lmtp_twisted.backends.sized import SizedDelivery
 from lmtp_twisted.envelope import Recipient
 from lmtp_twisted.errors import DeliveryError
-from lmtp_twisted.interfaces import ILMTPDeliveryFactory, IReceivedMessage
+from lmtp_twisted.interfaces import IMeasuredBackend, IReceivedMessage
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.threads import default_pool
 
@@ -40,7 +40,7 @@ MOST_WAITING = 1000
 MOST_LARGE = 4
 
 
-@implementer(ILMTPDeliveryFactory)
+@implementer(IMeasuredBackend)
 class AMQPBackend:
     """
     Connects by itself, see :meth:`start`.
@@ -92,6 +92,15 @@ class AMQPBackend:
     async def shut_down(self) -> None:
         """Close the connection. What waits is not published any more."""
         await self._cluster.stop()
+
+    def figures(self) -> dict[str, int]:
+        """See :class:`~lmtp_twisted.interfaces.IMeasuredBackend`."""
+        connection = self._cluster.connection
+        return {
+            "waiting": len(self._waiting) + self._unread,
+            "working": 0 if connection is None else connection.sent,
+            "connections": int(connection is not None),
+        }
 
     def getDelivery(self, session: SessionInfo) -> SizedDelivery:
         """

@@ -24,7 +24,7 @@ from lmtp_twisted.backends.http.request import Digests, digests_of, headers_for,
 from lmtp_twisted.backends.http.target import Target
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.errors import TemporaryFailure
-from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
+from lmtp_twisted.interfaces import ILMTPDelivery, IMeasuredBackend, IReceivedMessage
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.threads import default_pool
 from lmtp_twisted.wire.replies import printable
@@ -46,7 +46,7 @@ class Per(enum.Enum):
     MESSAGE = "message"
 
 
-@implementer(ILMTPDeliveryFactory, ILMTPDelivery)
+@implementer(IMeasuredBackend, ILMTPDelivery)
 class HTTPBackend:
     """
     Its own delivery, since it keeps nothing of a message before ``deliver``.
@@ -92,6 +92,10 @@ class HTTPBackend:
         self._connections = connections
         self._turns = DeferredSemaphore(connections)
         self._messages = 0
+
+    def figures(self) -> dict[str, int]:
+        """See :class:`~lmtp_twisted.interfaces.IMeasuredBackend`."""
+        return {"waiting": len(self._turns.waiting), "working": self._connections - self._turns.tokens}
 
     def getDelivery(self, session: SessionInfo) -> HTTPBackend:
         """

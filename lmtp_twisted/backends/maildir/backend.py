@@ -17,7 +17,7 @@ from lmtp_twisted.backends.maildir.commit import Filer
 from lmtp_twisted.backends.maildir.directories import Mailboxes, most_open
 from lmtp_twisted.backends.maildir.disk import Disk, Fsync, can_sync_together
 from lmtp_twisted.backends.maildir.job import Job, Names
-from lmtp_twisted.backends.maildir.lanes import Lane
+from lmtp_twisted.backends.maildir.lanes import SIZES, Lane
 from lmtp_twisted.backends.maildir.lines import Newlines
 from lmtp_twisted.backends.maildir.maildirsize import Limits
 from lmtp_twisted.backends.maildir.naming import Case, Layout, Naming
@@ -28,7 +28,7 @@ from lmtp_twisted.backends.maildir.sweep import Sweeper
 from lmtp_twisted.backends.sized import SizedDelivery
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.errors import DeliveryError, TemporaryFailure
-from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage
+from lmtp_twisted.interfaces import ILMTPDelivery, IMeasuredBackend, IReceivedMessage
 from lmtp_twisted.lookups import Lookups
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.settings import Settings
@@ -43,7 +43,7 @@ MOST_OCTETS = 256 * 1024 * 1024
 MOST_OF_SMALL = 20
 
 
-@implementer(ILMTPDeliveryFactory, ILMTPDelivery)
+@implementer(IMeasuredBackend, ILMTPDelivery)
 class MaildirBackend:
     """
     Stores messages in Maildirs. Its own delivery, since it keeps nothing of a message before ``deliver``::
@@ -144,6 +144,23 @@ class MaildirBackend:
     def lanes(self) -> tuple[Lane, Lane]:
         """Where messages wait and are counted: the ordinary ones, and the large ones."""
         return self._lane, self._large_lane
+
+    def figures(self) -> dict[str, Any]:
+        """See :class:`~lmtp_twisted.interfaces.IMeasuredBackend`."""
+        lanes, ends = self.lanes, (*map(str, SIZES), "+Inf")
+        waiting = sum(lane.depth for lane in lanes)
+        counters = [lane.counters for lane in lanes]
+        sizes = map(sum, zip(*(counter.sizes for counter in counters), strict=True))
+        return {
+            "waiting": waiting,
+            # They leave the count when their recipients are answered.
+            "working": max(0, self._waiting - waiting),
+            "batch_messages": {
+                "buckets": dict(zip(ends, sizes, strict=True)),
+                "sum": sum(counter.jobs for counter in counters),
+            },
+            "batch_seconds_total": sum(counter.seconds for counter in counters),
+        }
 
     def getDelivery(self, session: SessionInfo) -> MaildirBackend | SizedDelivery:
         """

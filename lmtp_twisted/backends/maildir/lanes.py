@@ -10,6 +10,7 @@ and changes, so nothing has to be locked.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -24,6 +25,8 @@ _log = Logger(namespace="lmtp_twisted")
 
 #: Seconds that a thread waits for more to do.
 LINGER = 0.2
+#: Upper ends by which batches are counted; one more is for all above.
+SIZES = (1, 2, 5, 10, 20, 50, 100)
 
 
 @attrs.define
@@ -35,12 +38,14 @@ class Counters:
     :ivar jobs: that were in them.
     :ivar largest: jobs of the largest of them.
     :ivar seconds: that threads took for them in all.
+    :ivar sizes: batches by their jobs, see :data:`SIZES`.
     """
 
     batches: int = 0
     jobs: int = 0
     largest: int = 0
     seconds: float = 0.0
+    sizes: list[int] = attrs.field(factory=lambda: [0] * (len(SIZES) + 1))
 
     @property
     def mean(self) -> float:
@@ -129,6 +134,7 @@ class Lane:
         counters.jobs += len(batch)
         counters.largest = max(counters.largest, len(batch))
         counters.seconds += seconds
+        counters.sizes[bisect_left(SIZES, len(batch))] += 1
         for job in batch:
             self.answer(job)
 

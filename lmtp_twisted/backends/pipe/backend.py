@@ -26,7 +26,7 @@ from lmtp_twisted.backends.pipe.values import Naming, check_sender, environment_
 from lmtp_twisted.callables import RecipientDelivery
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.errors import DeliveryError, TemporaryFailure
-from lmtp_twisted.interfaces import ILMTPDeliveryFactory, IReceivedMessage
+from lmtp_twisted.interfaces import IMeasuredBackend, IReceivedMessage
 from lmtp_twisted.session import SessionInfo
 from lmtp_twisted.settings import Settings
 from lmtp_twisted.wire.addresses import check_separator
@@ -43,7 +43,7 @@ _LOGGED = 500
 _PLAIN = Form()
 
 
-@implementer(ILMTPDeliveryFactory)
+@implementer(IMeasuredBackend)
 class PipeBackend(RecipientDelivery):
     """
     Gives messages to a program, one recipient at a time. Its own delivery, since it keeps nothing of a message before
@@ -107,6 +107,10 @@ class PipeBackend(RecipientDelivery):
             _log.warn(
                 "{program} is run by root for whoever sends mail: user=NAME is better", program=self._command.path
             )
+
+    def figures(self) -> dict[str, int]:
+        """See :class:`~lmtp_twisted.interfaces.IMeasuredBackend`."""
+        return {"waiting": len(self._queue), "working": self._queue.running}
 
     def getDelivery(self, session: SessionInfo) -> PipeBackend:
         """

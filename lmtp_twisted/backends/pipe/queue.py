@@ -50,6 +50,11 @@ class Queue:
         """How many wait."""
         return self._waiting
 
+    @property
+    def running(self) -> int:
+        """How many run."""
+        return self._running
+
     def put(self, work: Work) -> Deferred[Any]:
         """
         :param work: called in a thread when its turn has come.

@@ -15,7 +15,7 @@ from lmtp_twisted.backends.relay.shards import Shards
 from lmtp_twisted.client import ClientSettings, LMTPClient
 from lmtp_twisted.envelope import Recipient, Sender
 from lmtp_twisted.errors import TemporaryFailure
-from lmtp_twisted.interfaces import ILMTPDelivery, ILMTPDeliveryFactory, IReceivedMessage, IStreamingDelivery
+from lmtp_twisted.interfaces import ILMTPDelivery, IMeasuredBackend, IReceivedMessage, IStreamingDelivery
 from lmtp_twisted.session import Link, SessionInfo
 from lmtp_twisted.wire.replies import Reply
 
@@ -23,7 +23,7 @@ from lmtp_twisted.wire.replies import Reply
 _MAX_RECIPIENTS = 100
 
 
-@implementer(ILMTPDeliveryFactory)
+@implementer(IMeasuredBackend)
 class RelayBackend:
     """
     Hands mail to other LMTP servers::
@@ -65,6 +65,15 @@ class RelayBackend:
         self.guard = LoopGuard(hostname)
         self.is_streaming = streams
         self.forwards = forwards
+
+    def figures(self) -> dict[str, int]:
+        """See :class:`~lmtp_twisted.interfaces.IMeasuredBackend`."""
+        pools = [client.pool for client in self.clients]
+        return {
+            "waiting": sum(pool.waiting for pool in pools),
+            "working": sum(pool.busy for pool in pools),
+            "connections": sum(pool.connections for pool in pools),
+        }
 
     def getDelivery(self, session: SessionInfo) -> ILMTPDelivery:
         """A delivery; it refuses MAIL where no server would take the message."""

@@ -121,8 +121,9 @@ class Gatherer:
 
     def _ask(self) -> None:
         now = self._reactor.seconds()
-        self._timer = self._reactor.callLater(1 - now % 1, self._ask)
-        second = round(now)
+        # What the clock was set to may have lost its last digits.
+        second = int(now + 0.001)
+        self._timer = self._reactor.callLater(second + 1 - now, self._ask)
         self._members.ask("figures").addCallback(lambda answers: self._tick(second, answers))
 
     def _tick(self, second: int, answers: Mapping[str, Figures]) -> None:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import count
+from operator import add, sub
 from typing import Any
 
 import attrs
@@ -70,6 +71,8 @@ class Recent:
         self._begin_minute(now())
 
     def _begin_minute(self, now: float) -> None:
+        # Outcomes by domain of the minutes that are over; None where they are to be put together.
+        self._over: dict[str, Digits] | None = None
         self._minute = _Minute(now)
         self._minutes.append(self._minute)
         self.domains = self._minute.domains
@@ -82,6 +85,7 @@ class Recent:
             self._begin_minute(now)
         while self._minutes[0].began < now - 60 * (MINUTES + 1):
             self._minutes.popleft()
+            self._over = None
 
     def count_domain(self, domain: str, digit: int) -> None:
         """
@@ -142,19 +146,37 @@ class Recent:
         """What is told, see :mod:`lmtp_twisted.daemon.monitoring`."""
         self.turn()
         slowest = heapq.nlargest(MOST_SLOW, (slow for minute in self._minutes for slow in minute.slowest))
-        domains: dict[str, Digits] = {}
-        others = [0] * 6
-        for minute in self._minutes:
-            _add(others, minute.others)
-            for domain, digits in minute.domains.items():
-                _add(domains.setdefault(domain, [0] * 6), digits)
+        domains, others = self._of_domains()
         answer = {
             "failures": [record() for record in reversed(self._failures)],
             "slowest": [record() for _, _, record in slowest],
-            "domains": [{"domain": domain, **_classes(digits)} for domain, digits in domains.items()],
+            "domains": [{"domain": domain, **_classes(digits)} for domain, digits in domains],
             _OTHER: _classes(others),
         }
         return events_as_one([answer])
+
+    def _of_domains(self) -> tuple[list[tuple[str, Digits]], Digits]:
+        """
+        The domains with the most recipients, and all others together. It is asked for each second, and there may be
+        thousands: what does not change any more is put together once a minute.
+        """
+        if self._over is None:
+            *minutes, _ = self._minutes
+            self._over = {}
+            for minute in minutes:
+                for domain, digits in minute.domains.items():
+                    _add(self._over.setdefault(domain, [0] * 6), digits)
+        domains = dict(self._over)
+        for domain, digits in self._minute.domains.items():
+            before = domains.get(domain)
+            domains[domain] = digits if before is None else list(map(add, before, digits))
+        most = heapq.nlargest(MOST_DOMAINS, domains.items(), key=lambda item: sum(item[1]))
+        others = [sum(counts) for counts in zip(*domains.values(), strict=True)] or [0] * 6
+        for minute in self._minutes:
+            _add(others, minute.others)
+        for _, digits in most:
+            others = list(map(sub, others, digits))
+        return most, others
 
 
 def _record(

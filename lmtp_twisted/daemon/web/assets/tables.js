@@ -78,15 +78,17 @@ const DOMAINS = {
   ],
 };
 
+const since = (row, now) => element("span", { title: full(row.since), textContent: age(now - row.since) });
+
 const SESSIONS = {
   empty: "Nobody is connected.",
   key: (row) => row.id,
   columns: [
     ["Peer", "main", (row) => both(foreign(row.peer), "", foreign(row.lhlo))],
-    ["Since", "time", (row, now) => element("span", { title: full(row.since), textContent: age(now - row.since) })],
-    ["Does", "at", (row) => text("", row.doing)],
-    ["Messages", "number", (row) => text("", short(row.messages))],
-    ["TLS, user", "wide", (row) => foreign([row.tls, row.user].filter(Boolean).join(", "))],
+    ["Does", "at", (row, now) => both(text("", row.doing), "for ", since(row, now))],
+    ["Messages", "sent", (row) => both(
+      text("", short(row.messages)), "", foreign([row.tls || "no TLS", row.user].filter(Boolean).join(", ")),
+    )],
     ["Id", "id", (row) => foreign(row.id)],
   ],
 };
