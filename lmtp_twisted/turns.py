@@ -13,7 +13,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from twisted.logger import Logger
+
 from lmtp_twisted.outbox import Outbox
+
+_log = Logger(namespace="lmtp_twisted")
 
 #: Seconds that the input of all sessions may take in a turn of the reactor.
 TURN = 0.01
@@ -86,7 +90,12 @@ class Turns:
         """A new turn."""
         self._spent = 0.0
         while (self._next or self._later) and not self.is_over:
-            (self._next or self._later).popleft()()
+            go_on = (self._next or self._later).popleft()
+            try:
+                go_on()
+            except Exception:
+                # What is wrong with one session must not keep the others for ever.
+                _log.failure("a session could not go on")
         self._is_next_planned = False
         if self._next or self._later:
             self._plan()

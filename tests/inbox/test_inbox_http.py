@@ -115,7 +115,7 @@ def test_a_change_can_be_waited_for(server: InboxServer) -> None:
 
 
 def test_who_does_not_wait_for_the_end_leaves_nothing(server: InboxServer) -> None:
-    for _ in range(150):
+    for _ in range(60):
         connection = HTTPConnection(server.host, server.web, timeout=30)
         connection.request("GET", "/inbox.json?to=nobody&wait=60")
         connection.close()
@@ -141,10 +141,10 @@ def test_all_can_be_forgotten_but_by_no_page_of_strangers(server: InboxServer) -
 def test_a_name_of_strangers_leads_nowhere(server: InboxServer, host: str) -> None:
     """A page whose name was made to lead here ("DNS rebinding") must not read mail, nor delete it."""
     for path, method in (("/inbox", "GET"), ("/inbox.json", "GET"), ("/inbox.json", "DELETE"), ("/inbox/x", "GET")):
-        assert ask(server, path, method, Host=host)[0] == 403
+        assert ask(server, path, method, Host=host)[0] == 421
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8025", "[::1]:8025", "localhost:8025", "lmtp", "a.localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1:8025", "[::1]:8025", "localhost:8025"])
 def test_names_that_are_ours_lead_here(server: InboxServer, host: str) -> None:
     assert ask(server, "/inbox", Host=host)[0] == 200
 

@@ -17,6 +17,8 @@ from wheels import CHECKOUT, LIBRARIES, PATIENCE, TWISTD, run
 
 #: Where the conformance kit has its dialogues.
 SCENARIOS = "lmtp_twisted/conformance/scenarios/"
+#: And what the pages of ``--http`` are made of.
+ASSETS = "lmtp_twisted/daemon/web/assets/"
 
 
 def _isolated(target: Path | None, program: str, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
@@ -73,8 +75,14 @@ def test_of_twisteds_own_directories_the_wheel_has_the_dropin_and_nothing_else(n
 def test_the_wheel_has_nothing_else(names: set[str]) -> None:
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"lmtp_twisted", "twisted"}
-    code = {name for name in names if ".dist-info/" not in name and not name.startswith(SCENARIOS)}
+    code = {name for name in names if ".dist-info/" not in name and not name.startswith((SCENARIOS, ASSETS))}
     assert all(name.endswith((".py", "/py.typed")) for name in code)
+
+
+def test_the_wheel_has_what_pages_are_made_of_and_the_licence_of_the_chart_library(names: set[str]) -> None:
+    files = {str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / ASSETS).rglob("*") if path.is_file()}
+    assert f"{ASSETS}uplot/LICENSE" in files
+    assert files == {name for name in names if name.startswith(ASSETS)}
 
 
 def test_the_wheel_has_the_scenarios_of_the_conformance_kit(names: set[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dialogue import Client, codes, server
+from dialogue import Client, LoggedErrors, codes, server
 from twisted.internet.task import Clock
 
 from lmtp_twisted import LMTPFactory
@@ -172,3 +172,20 @@ def test_a_clock_that_is_set_back_ends_no_turn_late() -> None:
     clock.rightNow += 2 * TURN
     turns.end(begun)
     assert turns.is_over
+
+
+def test_what_goes_wrong_with_one_session_keeps_no_other_waiting(logged: LoggedErrors) -> None:
+    clock = Clock()
+    turns = Turns(clock, Outbox(clock))
+    done: list[str] = []
+
+    def fail() -> None:
+        raise RuntimeError
+
+    turns.wait(fail, is_patient=False)
+    turns.wait(lambda: done.append("another"), is_patient=False)
+    turn(clock)
+    turns.wait(lambda: done.append("later"), is_patient=False)
+    turn(clock)
+    assert done == ["another", "later"]
+    assert len(logged.take()) == 1

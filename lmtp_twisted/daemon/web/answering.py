@@ -1,31 +1,21 @@
-"""Resources whose answer takes its time, and what every answer says of itself."""
+"""Resources whose answer takes its time."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Coroutine, Mapping
-from ipaddress import ip_address
 from typing import Any
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import FORBIDDEN, INTERNAL_SERVER_ERROR, NOT_FOUND
+from twisted.web.http import INTERNAL_SERVER_ERROR, NOT_FOUND
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 _log = Logger(namespace="lmtp_twisted")
 
-#: What holds for all that came by mail, and for what shows it: nothing is loaded from elsewhere, kept or guessed.
-_ALWAYS = {
-    "cache-control": "no-store",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-    "x-dns-prefetch-control": "off",
-}
 #: The policy of what shows nothing but itself.
 NOTHING = "default-src 'none'; sandbox; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -49,7 +39,7 @@ class Answer:
     def write(self, request: Any) -> None:
         """Send it."""
         request.setResponseCode(self.status)
-        headers = {"content-type": self.content_type, "content-security-policy": self.policy, **_ALWAYS, **self.headers}
+        headers = {"content-type": self.content_type, "content-security-policy": self.policy, **self.headers}
         for name, value in headers.items():
             request.setHeader(name.encode("ascii"), value.encode("ascii"))
         request.setHeader(b"content-length", str(len(self.body)).encode("ascii"))
@@ -87,10 +77,6 @@ class LateResource(Resource):
 
     def answer(self, request: Any, coroutine: Coroutine[Any, Any, Answer]) -> object:
         """Answer when the coroutine has an answer, which is ended where the client leaves."""
-        if not _is_meant(request):
-            coroutine.close()
-            text_answer("Ask for this server by its address, or by localhost", FORBIDDEN).write(request)
-            return NOT_DONE_YET
         waiting = Deferred.fromCoroutine(coroutine)
         is_gone = False
 
@@ -111,18 +97,3 @@ class LateResource(Resource):
         request.notifyFinish().addErrback(gone)
         waiting.addBoth(answered)
         return NOT_DONE_YET
-
-
-def _is_meant(request: Any) -> bool:
-    """
-    Whether it was asked for by a name that no stranger can have made lead here: a page of theirs could read the answer
-    otherwise ("DNS rebinding"). Names without a dot are not in the public DNS.
-    """
-    host = request.getRequestHostname().decode("latin-1").strip("[]").lower()
-    if "." not in host or host.endswith(".localhost"):
-        return True
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -15,7 +15,7 @@ _log = Logger(namespace="lmtp_twisted")
 #: Seconds between two looks, while somebody waits.
 LOOK_AFTER = 0.1
 #: Who may wait at a time.
-MOST_WAITING = 100
+MOST_WAITING = 50
 
 
 def revision_of(answers: dict[str, Any]) -> str:

@@ -233,4 +233,7 @@ def _download(content: bytes, number: int) -> Answer | None:
 
 def _foreign_html(content: bytes, number: int) -> Answer | None:
     document = html_document(content, number)
-    return None if document is None else Answer(document, "text/html; charset=utf-8", _HTML_POLICY)
+    if document is None:
+        return None
+    # Not even the name of a host that a link leads to is looked up.
+    return Answer(document, "text/html; charset=utf-8", _HTML_POLICY, headers={"x-dns-prefetch-control": "off"})

@@ -43,7 +43,12 @@ class History {
     return this.last ? this.last.time : 0;
   }
 
-  /** Take ticks as they come. Those of a server that has ended stay where they were. */
+  /** Another server begins. What was told before stays, but for what its clock says is still to come. */
+  begin(rows) {
+    if (rows.length) this.ticks = this.ticks.filter((tick) => tick.time < rows[0][0]);
+  }
+
+  /** Take ticks as they come. */
   add(rows) {
     for (const row of rows) {
       const tick = Object.fromEntries(COLUMNS.map((name, i) => [name, row[i]]));

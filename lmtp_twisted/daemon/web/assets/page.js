@@ -48,6 +48,7 @@ class Page {
   begin(state) {
     this.about = state.about;
     this.history.ends = state.about.buckets;
+    this.history.begin(state.ticks);
     this.told.failures = [];
     this.go(state);
   }
