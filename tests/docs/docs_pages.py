@@ -65,7 +65,7 @@ NOT_RUN |= dict.fromkeys(
         "ls /srv/mail/example.org/alice",
         "grep -h ^Subject: /srv/mail/example.org/alice/new/*",
         "journalctl -t postfix/lmtp -o cat -n 1",
-        "journalctl -u lmtp -o cat -n 1",
+        "journalctl -u lmtp -o cat | grep reply=",
         "cp contrib/systemd/lmtp.service /etc/systemd/system/",
         "sed 's|^ListenStream=.*|ListenStream=/var/spool/postfix/lmtp/socket|' contrib/systemd/lmtp.socket "
         "> /etc/systemd/system/lmtp.socket",
