@@ -131,7 +131,7 @@ def _assemble(
         crew = Crew(reactor, size, lambda number: orders_of(reactor, service.generation, ports, number, size))
     if workplace is None:
         members: Members = Alone(answers) if crew is None else crew
-        surroundings = attrs.evolve(surroundings, site=make_site(reactor, members, settings.hostname))
+        surroundings = attrs.evolve(surroundings, site=make_site(reactor, members, settings.hostname, size))
     else:
         surroundings = attrs.evolve(surroundings, tally=workplace.tally, share=workplace.size)
     service: LMTPService = LMTPService(

@@ -140,6 +140,9 @@ MEMORY_OPTIONS = ("servers",)
 #: Those of aiosmtpd, which test_docs_aiosmtpd.py compares with its own.
 AIOSMTPD_OPTIONS = {"class", "size", "smtputf8", "nosetuid", "debug", "smtpscert", "smtpskey", "tlscert", "tlskey"}
 AIOSMTPD_OPTIONS |= {"no-requiretls", "version"}
+#: Those of logrotate, which test_docs_blocks.py runs, and of the benchmark.
+LOGGING_OPTIONS = {"debug", "state", "repeat"}
+OF_PAGES = {"aiosmtpd.rst": AIOSMTPD_OPTIONS, "logging.rst": LOGGING_OPTIONS}
 
 
 def test_the_options_of_the_pages_exist() -> None:
@@ -149,7 +152,7 @@ def test_the_options_of_the_pages_exist() -> None:
     of_others |= {"chroot", "system", "group", "home", "no-create-home", "user-group", "home-dir", "now", "help-auth"}
     for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.rst")):
         used = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]+)", path.read_text(encoding="utf-8")))
-        known = ours | of_others | (AIOSMTPD_OPTIONS if path.name == "aiosmtpd.rst" else set())
+        known = ours | of_others | OF_PAGES.get(path.name, set())
         assert used <= known, (path, used - known)
 
 
