@@ -165,7 +165,7 @@ def test_each_is_shut_down_once(context: BackendContext) -> None:
     [
         "pipe:./program",
         "pipe:cat,directory=mail",
-        "http:https://app.example/mail,secret=secret",
+        "http:https://app.example/mail,secret_file=secret",
         "amqp:amqp://user@broker.example/,queue=mail,password_file=secret",
         "lmtp:tcp:store.example:24,user=relay,password_file=secret",
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dialogue import Client, LoggedErrors, codes, server
+from reactor_turns import turn
 from twisted.internet.task import Clock
 
 from lmtp_twisted import LMTPFactory
@@ -31,14 +32,6 @@ def slow_server() -> tuple[FakeReactor, LMTPFactory]:
     """A server that is busy with what it does."""
     reactor = FakeReactor()
     return reactor, server(Slow(reactor), reactor=reactor)
-
-
-def turn(clock: Clock) -> None:
-    """One turn of the reactor. ``Clock.advance`` goes on as long as there is something to do now."""
-    for call in [call for call in clock.calls if call.getTime() <= clock.seconds()]:
-        clock.calls.remove(call)
-        call.called = 1
-        call.func(*call.args, **call.kw)
 
 
 def in_transaction(factory: LMTPFactory) -> Client:
