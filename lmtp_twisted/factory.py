@@ -81,7 +81,8 @@ class LMTPFactory(ServerFactory):
         the sessions of this one.
     :param own_count: counts these, where several processes share the limits of the settings.
     :param command_counts: is kept up to date with how often each verb was said that the server has, whatever it was
-        answered, and under ``"other"`` all others. Several factories may share it.
+        answered, and under ``"other"`` all others; without MAIL and RCPT in their turn, of which there are most, and
+        of which observers hear. Several factories may share it.
     :raises TypeError: where none or more than one of the three is given.
     :raises ValueError: where the settings require AUTH, and there is no portal or it is disabled.
 
@@ -172,6 +173,8 @@ class LMTPFactory(ServerFactory):
             return handler
         for each in (name, OTHER_VERBS):
             counts.setdefault(each, 0)
+        if handler in (self.protocol.do_MAIL, self.protocol.do_RCPT):
+            return handler
 
         def count(protocol: Any, argument: bytes) -> None:
             counts[name] += 1

@@ -57,7 +57,12 @@ _C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
 CATALOGUE: tuple[Metric, ...] = (
     Metric("lmtp_sessions_open", _G, "Sessions of now."),
     Metric("lmtp_sessions", _C, "Connections that were made, those that were turned away included."),
-    Metric("lmtp_commands", _C, "Commands, whatever they were answered.", ("verb",)),
+    Metric(
+        "lmtp_commands",
+        _C,
+        "Commands, whatever the reply; MAIL and RCPT once their message is over.",
+        ("verb",),
+    ),
     Metric("lmtp_messages", _C, "Messages whose content was complete, refused ones included."),
     Metric("lmtp_abandoned_transactions", _C, "Transactions that were given up before their content was complete."),
     Metric("lmtp_content_bytes", _C, "Octets of complete contents."),

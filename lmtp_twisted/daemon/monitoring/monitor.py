@@ -76,8 +76,13 @@ class Monitor:
         return {
             "figures": lambda _: self._figures(),
             "sessions": lambda _: sessions(self._protocols()),
-            "events": lambda _: self._recent.events(),
+            "events": lambda _: self._events(),
         }
+
+    def _events(self) -> dict[str, Any]:
+        for watched in self._watched:
+            watched.counts.catch_up()
+        return self._recent.events()
 
     def _figures(self) -> Figures:
         self._recent.turn()
