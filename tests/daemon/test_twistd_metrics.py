@@ -235,10 +235,11 @@ def test_without_the_package_the_server_does_not_start_with_http(tmp_path: Path)
 
 
 @pytest.mark.peer("prometheus")
-def test_a_real_prometheus_counts_what_was_sent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_real_prometheus_counts_what_was_sent(tmp_path: Path, workers: str) -> None:
     """Under load: its sums are those of the client when all is sent, and its promtool finds nothing to complain of."""
     sessions, messages = 5, 200
-    with monitored(tmp_path, "--backend", "maildir:mail,fsync=no") as (server, web):
+    with monitored(tmp_path, "--backend", "maildir:mail,fsync=no", "--workers", workers) as (server, web):
         port = server.port
         server.drain()
         with prometheus(tmp_path / "prometheus", web) as scraping:
