@@ -35,7 +35,7 @@ PLACES = (
 )
 #: Languages of the configuration of mail servers: see test_docs_postfix.py and test_docs_exim.py.
 CONFIGURATION = frozenset({"ini"})
-#: Languages of blocks that are read by tests of their own: this, test_docs_systemd.py, test_docs_haproxy.py and
+#: Languages of blocks that are read by tests of their own: this, test_units.py, test_docs_haproxy.py and
 #: test_docs_smtp_server.py, test_docs_recipients.py, test_docs_production.py, test_docs_status_page.py.
 READ = CONFIGURATION | {"systemd", "cfg", "javascript", "sql", "yaml", "nginx"}
 # A caption that is the name of a file.

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,28 +28,53 @@ pytest.importorskip("furo", reason="it is in the extra docs")
 INTERFACES = [value for value in vars(interfaces).values() if IInterface.providedBy(value)]
 OURS = [interface for interface in INTERFACES if interface.__module__ == interfaces.__name__]
 
+_SUFFIXES = {"text": "txt", "html": "html"}
 
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """The pages as text, by their names."""
-    target = tmp_path_factory.mktemp("docs")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "text"]
-    # Quotes and hyphens as in HTML: by default Sphinx never changes them for this builder.
+
+def build(kind: str, target: Path) -> Mapping[str, str]:
+    """
+    :param kind: of Sphinx' builders.
+    :param target: where; what was read for one builder need not be read for another.
+    :returns: the pages by their names.
+    """
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", kind]
+    # Quotes and hyphens as in HTML: by default Sphinx never changes them in text.
     command += ["-D", "smartquotes_excludes.builders=man"]
     done = subprocess.run(
-        [*command, "-d", str(target / "doctrees"), str(ROOT / "docs"), str(target / "text")],
+        [*command, "-d", str(target / "doctrees"), str(ROOT / "docs"), str(target / kind)],
         capture_output=True,
         text=True,
         timeout=100,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    return {path.stem: path.read_text(encoding="utf-8") for path in (target / "text").glob("*.txt")}
+    names = (path.stem for path in (ROOT / "docs").glob("*.rst"))
+    built = {name: target / kind / f"{name}.{_SUFFIXES[kind]}" for name in names}
+    return {name: path.read_text(encoding="utf-8") for name, path in built.items() if path.exists()}
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where they are built."""
+    return tmp_path_factory.mktemp("docs")
+
+
+@pytest.fixture(scope="module")
+def pages(directory: Path) -> Mapping[str, str]:
+    """The pages as text, by their names."""
+    return build("text", directory)
 
 
 def test_every_page_is_built(pages: Mapping[str, str]) -> None:
     """And stands in a table of contents, or Sphinx would have warned."""
     assert pages.keys() == {path.stem for path in (ROOT / "docs").glob("*.rst")}
+
+
+def test_no_page_shows_an_error_of_the_theme(pages: Mapping[str, str], directory: Path) -> None:
+    """Furo puts one where a page has a table of contents of its own; for Sphinx that is no warning."""
+    site = build("html", directory)
+    assert site.keys() == pages.keys()
+    assert not [name for name, text in site.items() if "Adding a table of contents in Furo" in text]
 
 
 @pytest.mark.parametrize("interface", OURS, ids=lambda interface: interface.__name__)

@@ -26,7 +26,7 @@ class Operator(Reader):
     """Whose machine has no systemd: this keeps the socket, starts the server as the units say, and has a journal."""
 
     leaves_out = (
-        *("adduser", "python3 -m venv", "/opt/lmtp/bin/pip", "/opt/lmtp.new/bin/pip", "mv ", "postfix reload"),
+        *("adduser", "/usr/bin/python3 -m venv", "/opt/lmtp-", "ln -sfn ", "postfix reload"),
         "systemctl daemon-reload",
     )
 
@@ -102,6 +102,10 @@ class Operator(Reader):
             assert self._process.wait(PATIENCE) == -signal.SIGTERM, self._log.read_text()
             self._process = None
 
+    def journal(self) -> str:
+        """What the server has said."""
+        return self._log.read_text()
+
     def before(self, command: Command) -> None:
         """Postfix takes its time."""
         if command.text.startswith(("ls ", "grep ", "journalctl ")):
@@ -109,12 +113,17 @@ class Operator(Reader):
             # It is written in batches.
             self.postfix.wait(lambda: " reply=" in self._log.read_text())
         elif "/metrics" in command.text:
-            # Once a second they are gathered.
-            self.postfix.wait(lambda: ',class="2xx"} 1.0' in self._metrics())
+            # Once a second they are gathered, and only what has started is asked.
+            shown = "lmtp_processes 2.0" if "lmtp_processes" in command.text else ',class="2xx"} 1.0'
+            self.postfix.wait(lambda: shown in self._metrics())
 
     def _metrics(self) -> str:
-        with urlopen(self.places.here("http://127.0.0.1:8025/metrics"), timeout=PATIENCE) as answer:
-            text: str = answer.read().decode()
+        try:
+            with urlopen(self.places.here("http://127.0.0.1:8025/metrics"), timeout=PATIENCE) as answer:
+                text: str = answer.read().decode()
+        except OSError:
+            # It does not listen yet.
+            return ""
         return text
 
 
@@ -133,4 +142,6 @@ def test_a_reader_who_does_what_the_page_says_has_a_service_that_delivers() -> N
         # Another message, after all that has been done.
         reader.postfix.submit(["bob@example.org"])
         assert "status=sent" in reader.postfix.statuses(2)["bob@example.org"]
+        (queue,) = re.findall(r" (\w+): to=<bob@example\.org>", reader.postfix.log())
+        reader.postfix.wait(lambda: f" queue={queue} " in reader.journal())
         reader.console.close()

@@ -1,66 +1,52 @@
-"""The unit of the documentation starts the server that it seems to start."""
+"""What the pages make is what the unit of the service wants: a user, a program and places."""
 
 from __future__ import annotations
 
 import shlex
 from configparser import ConfigParser
+from pathlib import Path
 
 import pytest
-from docs_pages import INSTEAD, NOT_RUN, ROOT, blocks_of
-from twisted.python.usage import UsageError
-from twisted.scripts.twistd import ServerOptions
+from docs_pages import INSTEAD, NOT_RUN, ROOT, Block, all_pages, blocks_of
 
-from lmtp_twisted.daemon import Options
+from lmtp_twisted.daemon.positions import parse
 
-(UNIT,) = (block for block in blocks_of(ROOT / "docs" / "postfix.rst") if block.language == "systemd")
+UNIT = ROOT / "contrib" / "systemd" / "lmtp.service"
+CONFIGURATIONS = [block for page in all_pages() for block in blocks_of(page) if block.file == "/etc/lmtp/lmtp.toml"]
 
 
-def read(text: str) -> ConfigParser:
-    """The sections and settings of a unit."""
-    unit = ConfigParser(interpolation=None)
+def read() -> dict[str, str]:
+    """Settings of the service."""
+    unit = ConfigParser(interpolation=None, strict=False)
     unit.optionxform = str  # type: ignore[assignment,method-assign]  # as configparser's documentation has it
-    unit.read_string(text)
-    return unit
+    unit.read(UNIT)
+    return dict(unit["Service"])
 
 
-def options_of(command: str) -> ServerOptions:
-    """What twistd makes of a command line."""
-    program, *arguments = shlex.split(command)
-    assert program == "/opt/lmtp/bin/twistd"
-    options = ServerOptions()
-    options.parseOptions(arguments)
-    return options
+def test_the_program_is_where_the_pages_put_it() -> None:
+    """Behind a link."""
+    program, *_ = shlex.split(read()["ExecStart"])
+    (link,) = {command.split()[-1] for command in NOT_RUN if command.startswith("ln -sfn ") and "&&" not in command}
+    assert program == f"{link}/bin/twistd"
 
 
-def test_the_unit_starts_the_server_in_the_foreground() -> None:
-    """What it calls is known to twistd and to the server, and listens where Postfix looks."""
-    options = options_of(read(UNIT.text)["Service"]["ExecStart"])
-    assert options["nodaemon"]
-    assert options["pidfile"] == ""
-    assert options.subCommand == "lmtp"
-    assert isinstance(options.subOptions, Options)
-    assert options.subOptions["backend"] == "maildir:/srv/mail"
-    assert options.subOptions["listen"] == ["unix:/var/spool/postfix/lmtp/socket"]
+def test_the_user_is_one_that_the_pages_make() -> None:
+    """And the directories are theirs."""
+    service = read()
+    assert any(command.startswith("adduser ") and command.endswith(f" {service['User']}") for command in NOT_RUN)
+    assert f"install -d -o {service['User']} -g {service['Group']} -m 700 /srv/mail" in INSTEAD
+    assert f"install -d -g {service['Group']} -m 750 /etc/lmtp" in INSTEAD
 
 
-def test_the_unit_leaves_the_server_time_to_stop() -> None:
-    """Sessions, ports, backends and threads may each take as long as the sessions get."""
-    service = read(UNIT.text)["Service"]
-    options = options_of(service["ExecStart"])
-    assert int(service["TimeoutStopSec"]) > 4 * options.subOptions["drain-timeout"]
+@pytest.mark.parametrize("block", [pytest.param(block, id=block.place) for block in CONFIGURATIONS])
+def test_mail_goes_where_the_service_may_write(block: Block) -> None:
+    """All else is read-only to it."""
+    backend = parse(block.text)[0]["backend"]
+    place = Path(backend.removeprefix("maildir:").partition(",")[0])
+    assert place == Path(read()["ReadWritePaths"].removeprefix("-"))
 
 
-def test_the_unit_is_one_of_a_program_in_the_foreground() -> None:
-    """With the user that the page makes, and the environment."""
-    service = read(UNIT.text)["Service"]
-    assert service["Type"] == "simple"
-    owner = f"-o {service['User']} -g {service['Group']} "
-    assert any(owner in command for command in INSTEAD)
-    assert f"python3 -m venv {service['ExecStart'].partition('/bin/')[0]}" in NOT_RUN
-
-
-@pytest.mark.parametrize("option", ["--no-such-option", "--max-sessions=many"])
-def test_an_option_that_does_not_exist_is_found_out(option: str) -> None:
-    """The tests above can fail."""
-    with pytest.raises((UsageError, SystemExit)):
-        options_of(f"{read(UNIT.text)['Service']['ExecStart']} {option}")
+def test_there_is_one_unit_of_this_name() -> None:
+    """No page has another one, which would take the place of what contrib/systemd has."""
+    units = [block for page in all_pages() for block in blocks_of(page) if block.language == "systemd"]
+    assert [block.file for block in units] == ["contrib/systemd/lmtp.service"]
