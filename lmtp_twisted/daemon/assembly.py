@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from threading import Thread
 from typing import Any, NoReturn
@@ -23,6 +24,7 @@ from lmtp_twisted.daemon.listening import may, may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
 from lmtp_twisted.daemon.making import Surroundings, make_generation, settings_of
 from lmtp_twisted.daemon.members import Alone, Answers, Members
+from lmtp_twisted.daemon.monitoring.catalogue import Figures
 from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.options import Options
@@ -121,17 +123,18 @@ def _assemble(
     pool = ThreadPool(minthreads=0, maxthreads=THREADS, name="lmtp")
     # The service waits for them as long as it says; what hangs then must not keep the process.
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes threads all the same
-    monitor = Monitor(lambda: service.sessions)
+    crew: Crew | None = None
+    monitor = Monitor(lambda: service.sessions, restarts=lambda: 0 if crew is None else crew.restarts)
     inbox = InboxAnswers()
     taking = {"taking": lambda _: any(factory.is_taking for factory in service.factories)}
     answers: Answers = {**taking, **monitor.answers(), **inbox.answers()}
-    crew: Crew | None = None
     surroundings = Surroundings(reactor, pool, log, monitor, inbox, is_trial=is_trial or size > 1)
     if size > 1 and not is_trial:
         crew = Crew(reactor, size, lambda number: orders_of(reactor, service.generation, ports, number, size))
     if workplace is None:
         members: Members = Alone(answers) if crew is None else crew
-        surroundings = attrs.evolve(surroundings, site=make_site(reactor, members, settings.hostname, size))
+        own: Callable[[], Figures] = dict if crew is None else monitor.without_mail
+        surroundings = attrs.evolve(surroundings, site=make_site(reactor, members, settings.hostname, size, own))
     else:
         surroundings = attrs.evolve(surroundings, tally=workplace.tally, share=workplace.size)
     service: LMTPService = LMTPService(

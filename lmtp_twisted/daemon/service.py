@@ -257,7 +257,9 @@ class LMTPService(Service):
             except Exception:
                 _log.failure("all stays as it was, since something went wrong")
                 result = "; not reloaded"
-            self._monitor.reloads["failed" if result else "ok"] += 1
+            if self._ports.are_ours:
+                # Not those of a worker: each would be counted once more.
+                self._monitor.reloads["failed" if result else "ok"] += 1
             if self.running:
                 self._notifier.ready(self._status() + result)
         self._is_reloading = False
