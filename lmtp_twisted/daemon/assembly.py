@@ -172,12 +172,12 @@ def _open_log(options: Options, is_trial: bool) -> Log:
         raise ValueError("a daemon cannot log to standard output: give --logfile FILE, or -n")
     if path == "-" or not (path or is_daemon):
         return WrittenLog(level, LineWriter(descriptor=_STDOUT, form=form_of(options.said, _STDOUT)))
-    path = path or "twistd.log"
     if is_trial:
-        there = path if os.path.lexists(path) else os.path.dirname(os.path.abspath(path))
-        if os.path.isdir(path) or not may_change(there):
+        # Without a name it is where the server will be started, and that need not be here.
+        if path and not _may_log_to(path):
             raise ValueError(f"--logfile {path}: cannot write to it")
         return Log(level)
+    path = path or "twistd.log"
     owner = None if os.path.lexists(path) else later_owner(parent)
     try:
         log = WrittenLog(level, LineWriter(path, form=form_of(options.said)))
@@ -187,6 +187,11 @@ def _open_log(options: Options, is_trial: bool) -> Log:
         return log
     except OSError as error:
         raise ValueError(f"--logfile {path}: {error.strerror}")
+
+
+def _may_log_to(path: str) -> bool:
+    there = path if os.path.lexists(path) else os.path.dirname(os.path.abspath(path))
+    return not os.path.isdir(path) and may_change(there)
 
 
 def _enter_directory(parent: Any) -> None:
