@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from threading import Thread
 from typing import Any, NoReturn
@@ -23,6 +24,7 @@ from lmtp_twisted.daemon.listening import may, may_change
 from lmtp_twisted.daemon.logs import Log, WrittenLog
 from lmtp_twisted.daemon.making import Surroundings, make_generation, settings_of
 from lmtp_twisted.daemon.members import Alone, Answers, Members
+from lmtp_twisted.daemon.monitoring.catalogue import Figures
 from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.notify import Notifier
 from lmtp_twisted.daemon.options import Options
@@ -121,17 +123,18 @@ def _assemble(
     pool = ThreadPool(minthreads=0, maxthreads=THREADS, name="lmtp")
     # The service waits for them as long as it says; what hangs then must not keep the process.
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes threads all the same
-    monitor = Monitor(lambda: service.sessions)
+    crew: Crew | None = None
+    monitor = Monitor(lambda: service.sessions, restarts=lambda: 0 if crew is None else crew.restarts)
     inbox = InboxAnswers()
     taking = {"taking": lambda _: any(factory.is_taking for factory in service.factories)}
     answers: Answers = {**taking, **monitor.answers(), **inbox.answers()}
-    crew: Crew | None = None
     surroundings = Surroundings(reactor, pool, log, monitor, inbox, is_trial=is_trial or size > 1)
     if size > 1 and not is_trial:
         crew = Crew(reactor, size, lambda number: orders_of(reactor, service.generation, ports, number, size))
     if workplace is None:
         members: Members = Alone(answers) if crew is None else crew
-        surroundings = attrs.evolve(surroundings, site=make_site(reactor, members, settings.hostname, size))
+        own: Callable[[], Figures] = dict if crew is None else monitor.without_mail
+        surroundings = attrs.evolve(surroundings, site=make_site(reactor, members, settings.hostname, size, own))
     else:
         surroundings = attrs.evolve(surroundings, tally=workplace.tally, share=workplace.size)
     service: LMTPService = LMTPService(
@@ -169,12 +172,12 @@ def _open_log(options: Options, is_trial: bool) -> Log:
         raise ValueError("a daemon cannot log to standard output: give --logfile FILE, or -n")
     if path == "-" or not (path or is_daemon):
         return WrittenLog(level, LineWriter(descriptor=_STDOUT, form=form_of(options.said, _STDOUT)))
-    path = path or "twistd.log"
     if is_trial:
-        there = path if os.path.lexists(path) else os.path.dirname(os.path.abspath(path))
-        if os.path.isdir(path) or not may_change(there):
+        # Without a name it is where the server will be started, and that need not be here.
+        if path and not _may_log_to(path):
             raise ValueError(f"--logfile {path}: cannot write to it")
         return Log(level)
+    path = path or "twistd.log"
     owner = None if os.path.lexists(path) else later_owner(parent)
     try:
         log = WrittenLog(level, LineWriter(path, form=form_of(options.said)))
@@ -184,6 +187,11 @@ def _open_log(options: Options, is_trial: bool) -> Log:
         return log
     except OSError as error:
         raise ValueError(f"--logfile {path}: {error.strerror}")
+
+
+def _may_log_to(path: str) -> bool:
+    there = path if os.path.lexists(path) else os.path.dirname(os.path.abspath(path))
+    return not os.path.isdir(path) and may_change(there)
 
 
 def _enter_directory(parent: Any) -> None:

@@ -93,6 +93,8 @@ class LMTPService(Service):
         self._handlers: dict[signal.Signals, Any] = {}
         self._is_reloading = False
         self._reload_is_wanted = False
+        # Whether the reactor was told to stop: it complains of being told again.
+        self._is_ending = False
 
     @property
     def facts(self) -> Sequence[str]:
@@ -165,7 +167,7 @@ class LMTPService(Service):
         for failure in failures:
             if not failure.check(CancelledError):
                 _log.failure("cannot listen, so the server stops", failure)
-                self._reactor.stop()
+                self.end()
             return failure
         return None
 
@@ -188,8 +190,26 @@ class LMTPService(Service):
         # A signal comes between any two steps of the program, also while a lock is held: do it from the reactor.
         self._handlers[number] = signal.signal(number, lambda *_: self._reactor.callFromThread(call))
 
+    def _heed_once(self, number: signal.Signals) -> None:
+        """The reactor stops at this signal by itself; let it hear only the first."""
+        stop: Any = signal.getsignal(number)
+        if not callable(stop):
+            # Whoever runs the reactor has it hear no signals.
+            return
+
+        def heed(*arguments: Any) -> None:
+            if not self._is_ending:
+                self._is_ending = True
+                stop(*arguments)
+
+        self._handlers[number] = signal.signal(number, heed)
+
     def _begin(self) -> None:
         """The reactor runs."""
+        self._heed_once(signal.SIGTERM)
+        if self._ports.are_ours:
+            # Workers leave an interrupt to their parent.
+            self._heed_once(signal.SIGINT)
         self._notifier.watch(self._status)
         if self._crew is not None:
             self._opening.append(self._crew.start())
@@ -257,7 +277,9 @@ class LMTPService(Service):
             except Exception:
                 _log.failure("all stays as it was, since something went wrong")
                 result = "; not reloaded"
-            self._monitor.reloads["failed" if result else "ok"] += 1
+            if self._ports.are_ours:
+                # Not those of a worker: each would be counted once more.
+                self._monitor.reloads["failed" if result else "ok"] += 1
             if self.running:
                 self._notifier.ready(self._status() + result)
         self._is_reloading = False
@@ -319,6 +341,12 @@ class LMTPService(Service):
 
     # The end
 
+    def end(self) -> None:
+        """Have the program stop, unless it does so already."""
+        if not self._is_ending:
+            self._is_ending = True
+            self._reactor.stop()
+
     def stopService(self) -> Deferred[None]:
         """
         Sessions past the dot get all their replies, those that are idle are answered 421.
@@ -326,6 +354,7 @@ class LMTPService(Service):
         :returns: fires when all is done.
         """
         super().stopService()
+        self._is_ending = True
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

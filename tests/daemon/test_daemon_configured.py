@@ -380,6 +380,14 @@ def test_the_log_is_not_opened_but_looked_at(logfile: str, is_writable: bool, tm
     assert os.listdir() == []
 
 
+def test_a_log_that_nobody_has_named_is_not_looked_at(tmp_path: Path) -> None:
+    """It will be where the server is started, which need not be here."""
+    os.mkdir("twistd.log")
+    with pytest.raises(SystemExit) as raised:
+        ServerOptions().parseOptions(["lmtp", "--port", "0", "--backend", "null:", "--check"])
+    assert raised.value.code == 0
+
+
 # Whatever stands in the file
 
 _TEXTS = st.sampled_from(

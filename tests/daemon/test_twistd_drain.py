@@ -37,6 +37,28 @@ class Waiting(Client):
         return text
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_signal_that_comes_again_changes_nothing(number: signal.Signals, workers: str, tmp_path: Path) -> None:
+    """Whether it comes at once or while sessions finish: they still get their replies (RFC 2033 §4.2)."""
+    (tmp_path / "own.py").write_text("def deliver(message, recipient):\n    print('began')\n    open('pipe').read()\n")
+    os.mkfifo(tmp_path / "pipe")
+    arguments = ["--port", "0", "--backend", "python:own:deliver,threads=yes", "--workers", workers]
+    with twistd(tmp_path, *arguments) as server, Client(server.port) as client:
+        client.begin("a@example.org")
+        client.send(".\r\n")
+        server.until("began")
+        for _ in range(2):
+            server.process.send_signal(number)
+        server.until("(?s)stopping, " + ".*stopping, " * (int(workers) if workers != "1" else 0))
+        server.process.send_signal(number)
+        (tmp_path / "pipe").write_text("go on")
+        assert client.reply().startswith("250 ")
+        assert server.ended() == -number
+    assert "Traceback" not in server.output
+    assert "critical" not in server.output
+
+
 @pytest.mark.parametrize("kind", ["TCP", "Unix"])
 def test_who_waits_in_the_queue_of_the_socket_is_told(kind: str, tmp_path: Path) -> None:
     """Closing a socket resets the connections that it has not accepted (RFC 5321 §3.8 wants a 421)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -133,6 +134,31 @@ def test_a_reload_takes_nothing_from_what_was_counted(tmp_path: Path) -> None:
         assert found["lmtp_replies_total", "first", "2xx"] == found["lmtp_replies_total", "second", "2xx"] == 1
         assert found["lmtp_reloads_total", "ok"] == found["lmtp_reloads_total", "failed"] == 1
         assert found["lmtp_errors_total", "error"] >= 1
+
+
+def test_what_befalls_the_parent_of_workers_is_counted_and_a_reload_once(tmp_path: Path) -> None:
+    configuration = tmp_path / "lmtp.toml"
+    right = 'backend = "null:"\nworkers = 2\n'
+    configuration.write_text(right)
+    with monitored(tmp_path, "--config", str(configuration)) as (server, web):
+        pids = [int(server.until(rf"worker {number} \(process (\d+)\) serves\n")[1]) for number in (1, 2)]
+        first = metrics(web)
+        os.kill(pids[0], signal.SIGKILL)
+        server.until(r"killed by SIGKILL; (?s:.)*worker 1 \(process \d+\) serves\n")
+        server.reload(r"reloaded, ")
+        configuration.write_text("nonsense\n")
+        server.reload("all stays as it was, faults=1\n.* error ")
+        found = metrics(web)
+    names = [
+        ("lmtp_processes",),
+        ("lmtp_worker_restarts_total",),
+        ("lmtp_reloads_total", "ok"),
+        ("lmtp_reloads_total", "failed"),
+        ("lmtp_errors_total", "error"),
+    ]
+    assert [first[name] for name in names] == [2, 0, 0, 0, 0]
+    # One for the worker, and two lines for the reload.
+    assert [found[name] for name in names] == [2, 1, 1, 1, 3]
 
 
 @pytest.mark.parametrize("path", ["/health", "/metrics"])

@@ -50,6 +50,20 @@ def test_there_is_a_tick_at_each_full_second() -> None:
     assert not clock.getDelayedCalls()
 
 
+def test_what_the_parent_has_counted_is_added_and_it_is_no_member() -> None:
+    """Also in a second in which nobody answers."""
+    clock, members = Clock(), SaidMembers()
+    clock.advance(BEGIN)
+    gatherer = Gatherer(members, clock, lambda: {"lmtp_errors_total": {"error": 2}})
+    members.answers = {"1": {"lmtp_errors_total": {"error": 1}}}
+    gatherer.start()
+    assert (gatherer.latest.members, gatherer.latest.figures) == (1, {"lmtp_errors_total": {"error": 3}})
+    members.answers = {}
+    clock.advance(1)
+    assert (gatherer.latest.members, gatherer.latest.figures) == (0, {"lmtp_errors_total": {"error": 3}})
+    gatherer.stop()
+
+
 def test_what_a_process_has_counted_stays_when_it_is_gone() -> None:
     """And what it had under way does not; one that is only late comes back, and is not counted twice."""
     totals = Totals()

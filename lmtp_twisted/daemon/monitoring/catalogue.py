@@ -87,6 +87,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("lmtp_backend_batch_messages", _H, "Messages that were stored as one batch.", ("backend",)),
     Metric("lmtp_backend_batch_seconds", _C, "Seconds that threads took to store batches.", ("backend",)),
     Metric("lmtp_reloads", _C, "Reloads, by whether what they said was put to use.", ("result",)),
+    Metric("lmtp_worker_restarts", _C, "Workers that were started in the place of one that had ended."),
     Metric("process_resident_memory_bytes", _G, "Resident memory."),
     Metric("process_cpu_seconds", _C, "Processor time, of the user and of the system."),
     Metric("process_open_fds", _G, "Open files."),

@@ -96,11 +96,13 @@ class Gatherer:
     """
     :param members: who is asked.
     :param reactor: the clock: its seconds are those since 1970.
+    :param own: gives what this process has counted, where it is none of the members.
     :ivar latest: the last tick; before the first one, one without figures.
     :ivar ticked: are called with each tick.
     """
 
-    def __init__(self, members: Members, reactor: Any) -> None:
+    def __init__(self, members: Members, reactor: Any, own: Callable[[], Figures] = dict) -> None:
+        self._own = own
         self._members = members
         self._reactor = reactor
         self._totals = Totals()
@@ -130,7 +132,7 @@ class Gatherer:
         if second <= self.latest.time:
             # It was late, and the next is there already.
             return
-        self.latest = tick = Tick(second, len(answers), self._totals.of(answers))
+        self.latest = tick = Tick(second, len(answers), added([self._totals.of(answers), self._own()]))
         self._rows.append(_row(tick))
         for listener in list(self.ticked):
             try:

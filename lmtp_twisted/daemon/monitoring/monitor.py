@@ -34,11 +34,18 @@ class Monitor:
     """
     :param protocols: gives the sessions of now.
     :param now: seconds since 1970.
+    :param restarts: gives how many workers were started in the place of one that had ended.
     :ivar reloads: how many there were, by their result.
     """
 
-    def __init__(self, protocols: Callable[[], Iterable[Any]], now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        protocols: Callable[[], Iterable[Any]],
+        now: Callable[[], float] = time.time,
+        restarts: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._protocols = protocols
+        self._restarts = restarts
         self._recent = Recent(now)
         self._watched: list[_Watched] = []
         # What those counted that are no more.
@@ -88,8 +95,15 @@ class Monitor:
         self._recent.turn()
         return {
             **added([self._past, *(watched.figures() for watched in self._watched)]),
+            **of_spools({watched.spool for watched in self._watched}),
+            **self.without_mail(),
+        }
+
+    def without_mail(self) -> Figures:
+        """What also a process counts that takes no mail, but looks after workers."""
+        return {
             "lmtp_errors_total": dict(self._errors.counts),
             "lmtp_reloads_total": dict(self.reloads),
-            **of_spools({watched.spool for watched in self._watched}),
+            "lmtp_worker_restarts_total": {"": self._restarts()},
             **of_process(),
         }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lmtp_twisted.daemon.members import Members
+from lmtp_twisted.daemon.monitoring.catalogue import Figures
 from lmtp_twisted.daemon.monitoring.gathering import Gatherer
 from lmtp_twisted.daemon.options import installed_version
 from lmtp_twisted.daemon.web.channel import StatusSite
@@ -17,16 +19,19 @@ from lmtp_twisted.daemon.web.plain import Shown
 from lmtp_twisted.daemon.web.telling import Telling
 
 
-def make_site(reactor: Any, members: Members, hostname: str, workers: int = 1) -> StatusSite:
+def make_site(
+    reactor: Any, members: Members, hostname: str, workers: int = 1, own: Callable[[], Figures] = dict
+) -> StatusSite:
     """
     :param reactor: the clock.
     :param members: who is asked.
     :param hostname: whose status it is.
     :param workers: how many processes are to serve mail.
+    :param own: see :class:`~lmtp_twisted.daemon.monitoring.gathering.Gatherer`.
     :returns: makes the connections of the HTTP server.
     """
     root = Shown()
-    gatherer = Gatherer(members, reactor)
+    gatherer = Gatherer(members, reactor, own)
     about = {"host": hostname, "version": installed_version(), "started": reactor.seconds(), "workers": workers}
     root.putChild(b"", Page())
     root.putChild(b"events", Events(gatherer, Telling(gatherer, about), reactor))

@@ -62,6 +62,11 @@ class Crew:
         """The sessions of all workers."""
         return self._tally.total(tally_name(self._generation))
 
+    @property
+    def restarts(self) -> int:
+        """How many workers were started in the place of one that had ended."""
+        return sum(worker.restarts for worker in self._workers)
+
     def _orders(self) -> Orders:
         return self._give_orders(self._generation)
 

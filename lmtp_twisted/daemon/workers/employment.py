@@ -6,11 +6,9 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Application, Service
-from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.scripts._twistd_unix import ServerOptions, UnixApplicationRunner
 
@@ -91,9 +89,7 @@ class Employment(Service):
     def _stop(self) -> None:
         """The parent stops, or is gone."""
         self._ports.give([])
-        # It may be stopping already.
-        with suppress(ReactorNotRunning):
-            self._reactor.stop()
+        self._server.end()
 
 
 class _Runner(UnixApplicationRunner):

@@ -107,6 +107,11 @@ class Worker(ProcessProtocol):
         return f"{self.number}.{self._started}"
 
     @property
+    def restarts(self) -> int:
+        """How often a process was started in the place of one that had ended."""
+        return max(0, self._started - 1)
+
+    @property
     def _name(self) -> str:
         return f"worker {self.number}" + (f" (process {self._pid})" if self._pid else "")
 
