@@ -99,9 +99,6 @@ NOT_RUN |= dict.fromkeys(
 
 # docs/service.rst: what changes the machine, and what tests of the daemon see.
 NOT_RUN |= {
-    "cp contrib/systemd/lmtp.service contrib/systemd/lmtp.socket /etc/systemd/system/": (
-        "it changes the machine; test_units.py has systemd read them"
-    ),
     "systemctl enable --now lmtp.socket lmtp.service": "it changes the machine; test_units.py has systemd read them",
     "systemctl status lmtp": "test_twistd_notify.py sees the status",
     "python -m pytest tests/daemon/test_twistd_rolling_restart.py": "it is one of the tests",
