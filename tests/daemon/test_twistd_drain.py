@@ -45,6 +45,8 @@ def test_a_signal_that_comes_again_changes_nothing(number: signal.Signals, worke
     os.mkfifo(tmp_path / "pipe")
     arguments = ["--port", "0", "--backend", "python:own:deliver,threads=yes", "--workers", workers]
     with twistd(tmp_path, *arguments) as server, Client(server.port) as client:
+        if workers != "1":
+            server.until("(?s)serves.*serves")
         client.begin("a@example.org")
         client.send(".\r\n")
         server.until("began")

@@ -136,6 +136,9 @@ def test_a_page_that_was_told_to_come_later_does(page: Browser, tmp_path: Path) 
         page.driver.switch_to.new_window("tab")
         page.driver.get(f"http://127.0.0.1:{server.web}/")
         page.until("return document.body.innerText.includes('The server does not answer. Trying again.')")
+        # Whether anything has failed it cannot know yet.
+        text = page.text()
+        assert not any(sentence in text for sentence in ("Nothing has failed", "Nobody is connected", "No message has"))
         others.close()
         page.until("return document.getElementById('connection').dataset.state === 'live'")
         assert all("503" in message for message in page.console())
@@ -145,6 +148,9 @@ def test_where_nothing_has_happened_that_is_said(page: Browser, tmp_path: Path) 
     with serve(tmp_path) as server:
         page.show(server.web)
         text = page.text()
+        # Here is no backend that keeps messages.
+        links = page.js("return [...document.links].filter((one) => one.checkVisibility()).map((one) => one.text)")
+        assert links == ["Skip to recent failures", "Metrics", "Health"]
     for sentence in (
         "Nothing has failed.",
         "Nobody is connected.",

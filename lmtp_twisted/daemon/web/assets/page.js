@@ -31,7 +31,7 @@ class Page {
       this.step = Number(event.target.value);
       this.draw();
     });
-    found("filter").addEventListener("input", () => this.drawFailures());
+    found("filter").addEventListener("input", () => this.isTold && this.drawFailures());
     found("minutes").addEventListener("toggle", () => this.drawMinutes());
     found("pause").addEventListener("click", () => {
       this.isPaused = !this.isPaused;
@@ -65,6 +65,10 @@ class Page {
     this.draw();
   }
 
+  get isTold() {
+    return "host" in this.about;
+  }
+
   draw() {
     if (this.isPaused || document.hidden) return;
     const { history, told } = this;
@@ -73,6 +77,8 @@ class Page {
     const points = history.points(this.step);
     for (const chart of this.charts) chart.draw(points, history);
     this.drawMinutes();
+    // What has not been told is not said to be nothing.
+    if (!this.isTold) return;
     this.drawFailures();
     const domains = told.domains.map((row) => ({ ...row, isOther: false }));
     if (told.other["2xx"] || told.other["4xx"] || told.other["5xx"]) domains.push({ ...told.other, isOther: true });
@@ -87,7 +93,7 @@ class Page {
 
   drawAbout() {
     const { about, history } = this;
-    if (!about.host) return;
+    if (!this.isTold) return;
     const members = history.last ? history.last.members : 0;
     const facts = [`lmtp-twisted ${about.version}`, `up ${age(history.now - about.started)}`];
     if (about.workers > 1) facts.push(`${members} of ${about.workers} workers serve`);

@@ -108,15 +108,16 @@ class Table {
     });
     this.head = element("thead", {}, element("tr", {}, ...heads));
     this.body = element("tbody");
-    this.nothing = element("p", { className: "empty", textContent: definition.empty });
+    this.nothing = element("p", { className: "empty", hidden: true });
     for (const group of [this.head, this.body]) group.setAttribute("role", "rowgroup");
     this.head.firstChild.setAttribute("role", "row");
-    this.more = element("button", { className: "more", type: "button" });
+    this.more = element("button", { className: "more", type: "button", hidden: true });
     this.more.addEventListener("click", () => {
       this.isWhole = !this.isWhole;
       this.draw(...this.drawn);
     });
     this.table = table;
+    table.hidden = true;
     table.append(this.head, this.body);
     table.after(this.nothing, this.more);
   }
