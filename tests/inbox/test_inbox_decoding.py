@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from time import process_time
+
 import pytest
 
-from lmtp_twisted.daemon.inbox.decoding import MOST_OF_A_VALUE, body_of, codec_of, text_of, value_of, visible
+from lmtp_twisted.daemon.inbox.decoding import MOST_OF_A_VALUE, Decoder, body_of, codec_of, text_of, value_of, visible
 
 
 @pytest.mark.parametrize(
@@ -80,6 +83,36 @@ def test_a_wrong_charset_fails_nowhere(charset: str | None) -> None:
 def test_a_body_is_decoded_as_far_as_it_can_be(encoding: str, octets: bytes, decoded: bytes) -> None:
     """RFC 2045 §6."""
     assert body_of(octets, encoding).startswith(decoded)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "octets"),
+    [("base64", b"aGVs\r\nbG8h\r\nYQ=="), ("base64", b"aG!Vs b"), ("quoted-printable", b"Gr=FC=\r\n=DF = x=\n=4")],
+)
+def test_it_does_not_matter_in_which_pieces_a_body_is_decoded(encoding: str, octets: bytes) -> None:
+    for first in range(len(octets)):
+        for second in range(first, len(octets)):
+            decoder = Decoder(encoding)
+            pieces = (octets[:first], octets[first:second], octets[second:])
+            assert b"".join(map(decoder.feed, pieces)) + decoder.end() == body_of(octets, encoding)
+
+
+def test_what_is_hardly_base64_takes_little_time_and_memory() -> None:
+    """Noise between the letters, and an end without padding, are not worth more than letters."""
+    octets = (b"A!" * 38 + b"\r\n") * 100_000 + b"AAAAA"
+    tracemalloc.start()
+    try:
+        began = process_time()
+        assert len(body_of(octets, "base64")) == 38 * 100_000 * 3 // 4 + 3
+        assert process_time() - began < 2
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(octets)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "8bit"])
+def test_no_more_is_decoded_than_is_wanted(encoding: str) -> None:
+    assert len(body_of(b"QUJD" * 100_000, encoding, 70_000)) == 70_000
 
 
 def test_lines_stay() -> None:

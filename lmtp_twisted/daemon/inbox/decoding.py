@@ -27,6 +27,9 @@ _ALIASES = {"utf8": "utf_8", "us_ascii": "ascii", "iso_8859_1": "cp1252", "latin
 # Controls but for tabs and line ends, and what changes the direction of the text around it.
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]")
 _FOLD = re.compile("[\r\n\t ]+")
+_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
+# Octets that are decoded at a time.
+_PIECE = 64 * 1024
 
 
 def visible(text: str) -> str:
@@ -84,23 +87,68 @@ def _words(text: str) -> list[str]:
     ]
 
 
-def body_of(octets: bytes, encoding: str) -> bytes:
+def body_of(octets: bytes, encoding: str, most: int | None = None) -> bytes:
     """
     :param octets: the body of a part.
     :param encoding: its Content-Transfer-Encoding in lower case.
+    :param most: octets of what it encodes; all of them by default. No more is decoded than is needed for them.
     :returns: what it encodes; of what is broken, as much as can be read.
     """
-    if encoding == "quoted-printable":
-        return binascii.a2b_qp(octets)
-    if encoding != "base64":
+    decoder = Decoder(encoding)
+    view = memoryview(octets)
+    pieces, room = [], len(octets) if most is None else most
+    for start in range(0, len(octets), _PIECE):
+        piece = decoder.feed(bytes(view[start : start + _PIECE]))
+        pieces.append(piece)
+        room -= len(piece)
+        if room <= 0:
+            return b"".join(pieces)[:most]
+    pieces.append(decoder.end())
+    return b"".join(pieces)[:most]
+
+
+class Decoder:
+    """
+    Decodes the body of a part in pieces: each is short enough not to hold up other threads.
+
+    :param encoding: its Content-Transfer-Encoding in lower case.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._left = b""
+        self._is_over = False
+
+    def feed(self, octets: bytes) -> bytes:
+        """
+        :param octets: the next of them.
+        :returns: what can be read of what they encode.
+        """
+        if self._encoding == "base64":
+            return self._base64(octets)
+        if self._encoding == "quoted-printable":
+            return self._quoted_printable(octets)
         return octets
-    try:
-        return binascii.a2b_base64(octets)
-    except binascii.Error:
-        # Padding that is missing, most of the time.
-        letters = re.sub(rb"[^A-Za-z0-9+/]", b"", octets)
-        return binascii.a2b_base64(letters[: len(letters) // 4 * 4] + _padded(letters[len(letters) // 4 * 4 :]))
 
+    def end(self) -> bytes:
+        """What can be read of the last octets, which may lack their padding."""
+        left, self._left = self._left, b""
+        if self._encoding == "quoted-printable":
+            return binascii.a2b_qp(left)
+        return binascii.a2b_base64(left.ljust(4, b"=")) if len(left) > 1 else b""
 
-def _padded(letters: bytes) -> bytes:
-    return letters.ljust(4, b"=") if len(letters) > 1 else b""
+    def _base64(self, octets: bytes) -> bytes:
+        if self._is_over:
+            return b""
+        letters, padding, _ = (self._left + octets.translate(None, _NOT_BASE64)).partition(b"=")
+        self._is_over = bool(padding)
+        whole = len(letters) // 4 * 4
+        self._left = letters[whole:]
+        return binascii.a2b_base64(letters[:whole])
+
+    def _quoted_printable(self, octets: bytes) -> bytes:
+        octets = self._left + octets
+        # An octet takes three, as does the end of a line that goes on.
+        equals = octets.rfind(b"=", len(octets) - 2) if len(octets) > 1 else octets.find(b"=")
+        self._left = octets[equals:] if equals >= 0 else b""
+        return binascii.a2b_qp(octets[:equals] if equals >= 0 else octets)

@@ -23,6 +23,8 @@ _PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _CID = re.compile(r"cid:([^\s\"'<>()\\]{1,200})", re.IGNORECASE)
 # A letter of base64 or quoted-printable may take so many octets.
 _MOST_OCTETS_A_CHARACTER = 12
+# And one of the text so many, once decoded.
+_MOST_DECODED_A_CHARACTER = 4
 
 
 def read_message(facts: Mapping[str, Any], content: bytes) -> dict[str, Any]:
@@ -90,11 +92,12 @@ def text_of_part(taken: Taken, number: int, content: bytes, most: int) -> str:
     :param most: characters; what follows is cut, and noted.
     """
     part = taken.parts[number]
-    octets = body_of(content[part.start : min(part.end, part.start + most * _MOST_OCTETS_A_CHARACTER)], part.encoding)
+    end = min(part.end, part.start + most * _MOST_OCTETS_A_CHARACTER)
+    enough = most * _MOST_DECODED_A_CHARACTER
+    octets = body_of(content[part.start : end], part.encoding, enough)
     text = visible(text_of(octets, part.charset))
-    if len(text) <= most:
-        return text
-    taken.note(f"Part {number} has more than {most // 1024} KiB of text: the rest is not shown")
+    if len(text) > most or len(octets) == enough or end < part.end:
+        taken.note(f"Part {number} has more than {most // 1024} KiB of text: the rest is not shown")
     return text[:most]
 
 
