@@ -10,6 +10,7 @@ an application adds to Twisted's log do not see it; a :class:`~lmtp_twisted.inte
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,10 @@ _log = Logger(namespace="lmtp_twisted")
 _RANKS: dict[Any, int] = {level: rank for rank, level in enumerate(LogLevel.iterconstants())}
 _INFO = _RANKS[LogLevel.info]
 _WARN = _RANKS[LogLevel.warn]
+# What Twisted's old log says at each start, whoever starts it: where a factory listens, by the name of its class, which
+# is in a line of ours with the whole place; and that its cache of plugins cannot be written, where the modules are
+# another user's. It does without.
+_NOISE = re.compile(r"Door(?: \(TLS\))? starting on |Unable to write to plugin cache ")
 
 
 class Log:
@@ -116,9 +121,13 @@ class WrittenLog(Log):
     def __call__(self, event: LogEvent) -> None:
         level = event.get("log_level")
         rank = _RANKS.get(level, _INFO)
-        if rank >= self._least:
+        if rank >= self._least and not _is_noise(event):
             self._writer.redeem()
             self._writer.write(event_line(event, self.form), urgent=rank >= _WARN)
+
+
+def _is_noise(event: LogEvent) -> bool:
+    return event.get("log_namespace") == "log_legacy" and _NOISE.match(str(event.get("log_text"))) is not None
 
 
 def event_line(event: LogEvent, form: Form) -> str:

@@ -282,7 +282,9 @@ def _facts(options: Options, settings: Settings) -> list[str]:
     if configuration is not None:
         path = os.path.abspath(configuration.path)
         counts = (("listeners", options.listeners), ("backends", configuration.backends), ("routes", said["route"]))
-        facts.append(f"configuration {path} ({', '.join(f'{name}: {len(table)}' for name, table in counts)})")
+        # What stands at the top and not in a table is no less there: nothing is said to be none.
+        numbers = ", ".join(f"{name}: {len(table)}" for name, table in counts if table)
+        facts.append(f"configuration {path}" + (f" ({numbers})" if numbers else ""))
     if said["backend"] is None:
         facts.append(f"backend {DEFAULT_BACKEND} (the default) in {os.getcwd()}")
     elif not said.place("backend").line:

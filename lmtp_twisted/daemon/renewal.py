@@ -32,6 +32,7 @@ def renew(surroundings: Surroundings, before: Generation) -> Generation:
         changed = changes(before.options, options)
         for key in AT_THE_START:
             if key in changed:
+                changed.remove(key)
                 _log.warn("{key} stays as it was until the server starts anew", key=key)
         generation.facts = [
             *generation.facts[1:],

@@ -169,7 +169,9 @@ def test_the_log_says_which_file_it_was_and_nothing_that_is_in_it(tmp_path: Path
     )
     version, *facts = service.facts
     assert version.endswith(" as mx")
-    assert facts == [f"configuration {tmp_path / NAME} (listeners: 0, backends: 1, routes: 1)"]
+    assert facts == [f"configuration {tmp_path / NAME} (backends: 1, routes: 1)"]
+    service = _made('port = 0\nbackend = "null:"\n', tmp_path)
+    assert service.facts[1:] == [f"configuration {tmp_path / NAME}"]
 
 
 # What is wrong

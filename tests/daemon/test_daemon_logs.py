@@ -128,6 +128,20 @@ def test_events_of_the_old_log_are_lines_too(path: Path, legacy: Any) -> None:
     assert _texts(path) == [r"info [Protocol,1,127.0.0.1] two\nlines", "info [-] text"]
 
 
+def test_what_twisted_says_at_each_start_is_not_logged(path: Path, legacy: Any) -> None:
+    """Where it listens is said by us, and a cache of plugins that cannot be written is not missed."""
+    legacy.msg("Door starting on 2524")
+    legacy.msg("Door (TLS) starting on '/run/lmtp'")
+    legacy.msg(
+        format="Unable to write to plugin cache %(path)s: error number %(errno)d",
+        path="/usr/lib/twisted/plugins/dropin.cache",
+        errno=13,
+    )
+    legacy.msg("Site starting on 8080")
+    Logger(namespace="own").info("Door starting on time")
+    assert _texts(path) == ["info [-] Site starting on 8080", "info [own] Door starting on time"]
+
+
 def test_failures_of_the_old_log_have_their_traceback_once_and_below(path: Path, legacy: Any) -> None:
     failure = Failure(ValueError("wrong"))
     legacy.err(failure, "it failed")

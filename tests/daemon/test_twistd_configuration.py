@@ -52,7 +52,7 @@ def _check(directory: Path, file: str) -> tuple[int, str, str]:
 def test_each_listener_goes_by_its_own_policies(directory: Path, tmp_path: Path) -> None:
     with twistd(tmp_path, "--config", "etc/lmtp.toml") as server:
         port = server.port
-        server.until(r"info \[lmtp\] configuration \S+/etc/lmtp\.toml \(listeners: 2, backends: 1, routes: 0\)\n")
+        server.until(r"info \[lmtp\] configuration \S+/etc/lmtp\.toml \(listeners: 2, backends: 1\)\n")
         server.until(rf"listening on {directory}/run/mta\n")
         with Client(path=directory / "run/mta") as mta, Client(port) as other:
             assert mta.greeting.startswith("220 mx.example.org ")

@@ -60,6 +60,18 @@ def _by_jq(text: str) -> list[dict[str, Any]]:
     return objects
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_each_place_is_said_once_and_as_we_say_it(workers: str, tmp_path: Path) -> None:
+    arguments = ["--port", "0", "--listen", "unix:lmtp", "--http", "0", "--backend", "null:", "--workers", workers]
+    with twistd(tmp_path, *arguments) as server:
+        server.until("(?s)serves.*serves" if workers != "1" else "status on ")
+        server.terminate()
+        server.ended()
+    assert len(re.findall(r"info \[lmtp\] (?:listening|status) on ", server.output)) == 3
+    assert "starting on" not in server.output
+    assert "factory" not in server.output
+
+
 @pytest.mark.peer("jq")
 def test_each_line_is_an_object_whatever_clients_send(tmp_path: Path) -> None:
     """And what they sent can be read back."""
