@@ -18,6 +18,8 @@ from lmtp_twisted.daemon.web.plain import Plain
 MOST_CONNECTIONS = 100
 #: Seconds in which a request has to come, from the connection or from the end of the answer before.
 REQUEST_TIME = 30
+#: Seconds in which what was written has to be read; of a large answer each block anew.
+READING_TIME = 30
 # Seconds in which the last octets of an answer have to be read, once nothing is said any more.
 _FAREWELL = 15
 
@@ -38,12 +40,19 @@ HEADERS = (
 
 
 class StatusChannel(HTTPChannel):
-    """A connection. It is one of those that the site has as long as it lasts."""
+    """
+    A connection. It is one of those that the site has as long as it lasts. Its requests are answered one after the
+    other: none is begun before the answer to the one before has been taken from here.
+    """
 
     site: StatusSite
     abortTimeout = _FAREWELL
 
     _patience: Any = None
+    # While there is more to read than the system takes.
+    _reading: Any = None
+    # The request whose answer is yet to be read.
+    _answered: Any = None
 
     def connectionMade(self) -> None:
         """The first request may come."""
@@ -54,38 +63,79 @@ class StatusChannel(HTTPChannel):
     def _wait(self) -> None:
         self._patience = self.callLater(REQUEST_TIME, self.timeoutConnection)
 
-    def _forget(self) -> None:
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
-
     def allHeadersReceived(self) -> None:
         """A request has come. A body of it would be for nothing."""
-        self._forget()
+        _forget(self._patience)
         if self.length != 0:
             self.length = 0
             self.requests[-1].has_body = True
         super().allHeadersReceived()
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """What comes behind a request waits, and is not taken without end, whether or not answers are read."""
+        super().rawDataReceived(data)
+        if self._handlingRequest and sum(map(len, self._dataBuffer)) > self._optimisticEagerReadSize:
+            self._networkProducer.pauseProducing()
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         """Whether another request may follow. What comes behind a request with a body would be that."""
         return not request.has_body and bool(super().checkPersistence(request, version))
 
     def requestDone(self, request: Any) -> None:
-        """It was answered."""
-        super().requestDone(request)
+        """It was answered. The next may come once that was read."""
+        self._answered = request
+        if not self._waitingForTransport:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        request, self._answered = self._answered, None
         if self.persistent:
+            # Before the next request, which may be here already.
             self._wait()
+        super().requestDone(request)
+
+    def pauseProducing(self) -> None:
+        """The client does not read."""
+        super().pauseProducing()
+        _forget(self._reading)
+        self._reading = self.callLater(READING_TIME, self.forceAbortClient)
+
+    def resumeProducing(self) -> None:
+        """It has read all that was written."""
+        _forget(self._reading)
+        super().resumeProducing()
+        if self._answered is not None and not self._waitingForTransport:
+            self._go_on()
+
+    def loseConnection(self) -> None:
+        """End it, once the client has read what was written, for which it has not for ever."""
+        if self._abortingCall is None:
+            self._abortingCall = self.callLater(_FAREWELL, self.forceAbortClient)
+        super().loseConnection()
 
     def timeoutConnection(self) -> None:
         """Nothing came. It is nothing to log."""
-        self._abortingCall = self.callLater(_FAREWELL, self.forceAbortClient)
         self.loseConnection()
+
+    def forceAbortClient(self) -> None:
+        """It had its time. It is nothing to log."""
+        transport: Any = self.transport
+        transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It is over."""
-        self._forget()
+        for call in (self._patience, self._reading, self._abortingCall):
+            _forget(call)
+        self._abortingCall = None
+        if self._answered is not None:
+            self.requests.remove(self._answered)
         self.site.channels.discard(self)
         super().connectionLost(reason)
+
+
+def _forget(call: Any) -> None:
+    if call is not None and call.active():
+        call.cancel()
 
 
 class StatusRequest(Request):
