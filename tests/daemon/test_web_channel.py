@@ -14,7 +14,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from lmtp_twisted.daemon.web.answering import Answer, LateResource
-from lmtp_twisted.daemon.web.channel import READING_TIME, REQUEST_TIME, StatusSite
+from lmtp_twisted.daemon.web.channel import MOST_CONNECTIONS, READING_TIME, REQUEST_TIME, StatusSite
 from lmtp_twisted.daemon.web.plain import Shown
 
 REQUEST = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -136,7 +136,27 @@ def test_a_large_answer_comes_as_fast_as_it_is_read(world: World) -> None:
 def test_an_answer_that_takes_its_time_is_not_cut_off_by_the_one_before(world: World) -> None:
     """The time in which a request has to come ends with it, also where it came early."""
     channel, transport = world.connect()
-    channel.dataReceived(b"GET / HTTP/1.1\r\n\r\n" + REQUEST.replace(b"large", b"late"))
+    channel.dataReceived(REQUEST + REQUEST.replace(b"large", b"late"))
+    channel.resumeProducing()
     world.clock.advance(2 * REQUEST_TIME)
     assert not transport.disconnecting
     channel.connectionLost(Failure(ConnectionDone()))
+
+
+def test_for_a_new_connection_the_one_goes_that_is_silent_for_longest(world: World) -> None:
+    """So nobody can keep others from asking whether mail is taken by saying nothing."""
+    late = REQUEST.replace(b"large", b"late")
+    waiting, first, second, *_ = connections = [world.connect() for _ in range(MOST_CONNECTIONS)]
+    waiting[0].dataReceived(late)
+    first[0].dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+    world.connect()[0].dataReceived(late)
+    assert [index for index, (_, transport) in enumerate(connections) if transport.disconnected] == [2]
+    assert second[1].disconnected
+    for channel, transport in connections[3:]:
+        assert not transport.disconnected
+        channel.dataReceived(late)
+    assert world.site.buildProtocol(None) is not None
+    assert first[1].disconnected
+    first[0].connectionLost(Failure(ConnectionDone()))
+    world.connect()[0].dataReceived(late)
+    assert world.site.buildProtocol(None) is None

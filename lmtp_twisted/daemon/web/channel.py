@@ -14,7 +14,7 @@ from twisted.web.server import Request, Site
 
 from lmtp_twisted.daemon.web.plain import Plain
 
-#: Connections at a time. Who comes when there are so many is not answered.
+#: Connections at a time. For who comes when there are so many, the one goes that has asked nothing for longest.
 MOST_CONNECTIONS = 100
 #: Seconds in which a request has to come, from the connection or from the end of the answer before.
 REQUEST_TIME = 30
@@ -54,13 +54,19 @@ class StatusChannel(HTTPChannel):
     # The request whose answer is yet to be read.
     _answered: Any = None
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether no request of it is to be answered."""
+        return not self._handlingRequest
+
     def connectionMade(self) -> None:
         """The first request may come."""
-        self.site.channels.add(self)
         super().connectionMade()
         self._wait()
 
     def _wait(self) -> None:
+        self.site.channels.pop(self, None)
+        self.site.channels[self] = None
         self._patience = self.callLater(REQUEST_TIME, self.timeoutConnection)
 
     def allHeadersReceived(self) -> None:
@@ -129,7 +135,7 @@ class StatusChannel(HTTPChannel):
         self._abortingCall = None
         if self._answered is not None:
             self.requests.remove(self._answered)
-        self.site.channels.discard(self)
+        self.site.channels.pop(self, None)
         super().connectionLost(reason)
 
 
@@ -151,7 +157,7 @@ class StatusRequest(Request):
 class StatusSite(Site):
     """
     :param root: the pages.
-    :ivar channels: the connections of now.
+    :ivar channels: the connections of now; those that have been silent for longest before others.
     """
 
     noisy = False
@@ -159,14 +165,20 @@ class StatusSite(Site):
 
     def __init__(self, root: Resource, **options: Any) -> None:
         super().__init__(root, requestFactory=StatusRequest, timeout=REQUEST_TIME, **options)
-        self.channels: set[StatusChannel] = set()
+        self.channels: dict[StatusChannel, None] = {}
 
     def log(self, request: Any) -> None:
         """Whoever asks each second would fill the log of the mail."""
 
     def buildProtocol(self, addr: Any) -> Any:
-        """A connection, if there are not too many."""
-        return super().buildProtocol(addr) if len(self.channels) < MOST_CONNECTIONS else None
+        """A connection, unless there are too many that wait for answers."""
+        if len(self.channels) >= MOST_CONNECTIONS:
+            silent = next((channel for channel in self.channels if channel.is_silent), None)
+            if silent is None:
+                return None
+            del self.channels[silent]
+            silent.forceAbortClient()
+        return super().buildProtocol(addr)
 
     def stopFactory(self) -> None:
         """It listens no more."""
