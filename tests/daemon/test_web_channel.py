@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -160,3 +161,29 @@ def test_for_a_new_connection_the_one_goes_that_is_silent_for_longest(world: Wor
     first[0].connectionLost(Failure(ConnectionDone()))
     world.connect()[0].dataReceived(late)
     assert world.site.buildProtocol(None) is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /" + b"a" * 20_000, b"414 URI Too Long"),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", b"414 URI Too Long"),
+        (b"GET / HTTP/1.1\r\nA: " + b"a" * 20_000, b"431 Request Header Fields Too Large"),
+        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 5_000, b"400 Bad Request"),
+    ],
+)
+def test_what_is_too_long_is_told_so(world: World, request_: bytes, status: bytes) -> None:
+    """RFC 9110 §15.5.15; RFC 6585 §5."""
+    channel, transport = world.connect()
+    channel.dataReceived(request_)
+    assert transport.value().split(b"\r\n")[0] == b"HTTP/1.1 " + status
+    assert transport.disconnecting
+
+
+def test_a_misdirected_request_is_called_so(world: World) -> None:
+    """RFC 9110 §15.5.20."""
+    transport = StringTransport(hostAddress=IPv4Address("TCP", "127.0.0.1", 80))
+    channel = world.site.buildProtocol(None)
+    channel.makeConnection(transport)
+    channel.dataReceived(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+    assert transport.value().startswith(b"HTTP/1.1 421 Misdirected Request\r\n")

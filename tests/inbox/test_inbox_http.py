@@ -137,6 +137,33 @@ def test_all_can_be_forgotten_but_by_no_page_of_strangers(server: InboxServer) -
         server.read(message)
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "null"},
+        {"Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"},
+    ],
+)
+def test_a_browser_that_does_not_ask_first_deletes_nothing_for_strangers(
+    server: InboxServer, headers: dict[str, str]
+) -> None:
+    """Fetch Metadata §2.3; RFC 6454 §7."""
+    send(server, "<b@example.org>")
+    assert ask(server, "/inbox.json", "DELETE", **headers)[0] == 403
+    assert len(server.messages) == 1
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_our_own_page_may_delete(server: InboxServer, site: str) -> None:
+    host = f"localhost:{server.web}"
+    headers = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": site}
+    assert ask(server, "/inbox.json", "DELETE", **headers)[0] == 200
+
+
 @pytest.mark.parametrize("host", ["evil.example", "mail.localhost.evil.example:80", "127.0.0.1.nip.io"])
 def test_a_name_of_strangers_leads_nowhere(server: InboxServer, host: str) -> None:
     """A page whose name was made to lead here ("DNS rebinding") must not read mail, nor delete it."""

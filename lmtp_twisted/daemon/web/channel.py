@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import BAD_REQUEST, NOT_ALLOWED, HTTPChannel
+from twisted.web.http import BAD_REQUEST, FORBIDDEN, NOT_ALLOWED, HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
@@ -26,6 +26,8 @@ _FAREWELL = 15
 _MISDIRECTED = 421
 _CONTENT_TOO_LARGE = 413
 _METHODS = ("GET", "HEAD")
+_URI_TOO_LONG = b"414 URI Too Long"
+_HEADERS_TOO_LARGE = b"431 Request Header Fields Too Large"
 
 #: What each answer says, unless it says otherwise: nothing here is kept, framed, or for other sites.
 HEADERS = (
@@ -76,6 +78,12 @@ class StatusChannel(HTTPChannel):
             self.length = 0
             self.requests[-1].has_body = True
         super().allHeadersReceived()
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """No name of a page, and no header that is needed, is as long as that."""
+        said = _HEADERS_TOO_LARGE if self._receivedHeaderSize else _URI_TOO_LONG
+        self.write(b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % said)
+        self.loseConnection()
 
     def rawDataReceived(self, data: bytes) -> None:
         """What comes behind a request waits, and is not taken without end, whether or not answers are read."""
@@ -208,7 +216,22 @@ def _refusal(request: Any) -> Resource | None:
         return Plain(BAD_REQUEST, "one Host is enough")
     if hosts and _is_loopback(request.getHost()) and not _is_address(hosts[0]):
         return Plain(_MISDIRECTED, "ask for localhost or an address: other names may be anybody's")
+    if request.method.decode("latin-1") not in _METHODS and _is_of_strangers(request, hosts):
+        return Plain(FORBIDDEN, "another site's page may change nothing here")
     return None
+
+
+def _is_of_strangers(request: Any, hosts: list[bytes]) -> bool:
+    """
+    Whether a browser says that a page of another site asks. A browser that asks first, before DELETE, is told nothing
+    that lets it; this is for those that do not.
+    """
+    sites = request.requestHeaders.getRawHeaders(b"sec-fetch-site", [])
+    origins = request.requestHeaders.getRawHeaders(b"origin", [])
+    ours = [host.lower() for host in hosts]
+    return any(site not in (b"same-origin", b"none") for site in sites) or any(
+        origin.lower().partition(b"://")[2] not in ours for origin in origins
+    )
 
 
 def _is_loopback(address: Any) -> bool:
