@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hostile_mail import SCRIPTS, harmful
 
+from lmtp_twisted.daemon.inbox.decoding import body_of
 from lmtp_twisted.testing import InboxServer
 
 HELLO = b"From: a@example.net\r\nSubject: Hello\r\n\r\nHello!\r\n"
@@ -234,6 +235,16 @@ def test_a_large_message_is_read_in_pieces_and_does_not_hold_up_mail(server: Inb
     (message,) = server.wait(to="b@example.org")
     assert server.raw(message) == content
     assert "KiB of text" in server.read(message)["defects"][0]
+
+
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "7bit"])
+def test_a_large_part_comes_whole(server: InboxServer, encoding: str) -> None:
+    """It is decoded in the blocks in which it is read."""
+    lines = {"base64": b"YWJj" * 19, "quoted-printable": b"=61=62=\r\n=63" * 6, "7bit": b"abc" * 25}
+    head = f"Content-Type: text/plain\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode()
+    body = (lines[encoding] + b"\r\n") * 40_000
+    send(server, "<b@example.org>", content=head + body)
+    assert server.part(server.messages[0], 0) == body_of(body, encoding)
 
 
 def test_a_HEAD_has_no_body(server: InboxServer) -> None:

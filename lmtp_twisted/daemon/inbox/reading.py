@@ -92,7 +92,8 @@ def text_of_part(taken: Taken, number: int, content: bytes, most: int) -> str:
     end = min(part.end, part.start + most * _MOST_OCTETS_A_CHARACTER)
     enough = most * _MOST_DECODED_A_CHARACTER
     octets = body_of(content[part.start : end], part.encoding, enough)
-    text = visible(text_of(octets, part.charset))
+    # A line end may become shorter.
+    text = visible(text_of(octets, part.charset)[: 2 * most + 2])
     if len(text) > most or len(octets) == enough or end < part.end:
         taken.note(f"Part {number} has more than {most // 1024} KiB of text: the rest is not shown")
     return text[:most]

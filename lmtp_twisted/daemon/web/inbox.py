@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import attrs
 from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.web.http import BAD_REQUEST, SERVICE_UNAVAILABLE
 from twisted.web.resource import Resource
@@ -101,6 +102,8 @@ class Kept:
                 raise LookupError("the message is not kept any more")
             yield found[1][: end - start]
             start += len(found[1])
+            # Mail has its turn between two of them.
+            await deferLater(self.reactor, 0)
 
     async def _ask(self, key: str, start: int) -> tuple[Mapping[str, Any], bytes] | None:
         answers = await self.members.ask("message", {"key": key, "start": start})
