@@ -53,6 +53,7 @@ class KeptMessage:
     :ivar trace: ``Return-Path:`` and ``Received:``, as they would stand before it.
     :ivar origin: who brought it.
     :ivar time: when it was kept, in seconds since the epoch.
+    :ivar notes: what those who show it have found in it, and need not look for again.
     """
 
     key: str
@@ -62,6 +63,7 @@ class KeptMessage:
     trace: bytes = attrs.field(repr=False)
     origin: Origin
     time: float
+    notes: dict[str, str] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     @property
     def sender(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hostile_mail import SCRIPTS, harmful
 
+from lmtp_twisted.daemon.inbox.decoding import body_of
 from lmtp_twisted.testing import InboxServer
 
 HELLO = b"From: a@example.net\r\nSubject: Hello\r\n\r\nHello!\r\n"
@@ -137,6 +138,33 @@ def test_all_can_be_forgotten_but_by_no_page_of_strangers(server: InboxServer) -
         server.read(message)
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "null"},
+        {"Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"},
+    ],
+)
+def test_a_browser_that_does_not_ask_first_deletes_nothing_for_strangers(
+    server: InboxServer, headers: dict[str, str]
+) -> None:
+    """Fetch Metadata §2.3; RFC 6454 §7."""
+    send(server, "<b@example.org>")
+    assert ask(server, "/inbox.json", "DELETE", **headers)[0] == 403
+    assert len(server.messages) == 1
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_our_own_page_may_delete(server: InboxServer, site: str) -> None:
+    host = f"localhost:{server.web}"
+    headers = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": site}
+    assert ask(server, "/inbox.json", "DELETE", **headers)[0] == 200
+
+
 @pytest.mark.parametrize("host", ["evil.example", "mail.localhost.evil.example:80", "127.0.0.1.nip.io"])
 def test_a_name_of_strangers_leads_nowhere(server: InboxServer, host: str) -> None:
     """A page whose name was made to lead here ("DNS rebinding") must not read mail, nor delete it."""
@@ -207,6 +235,16 @@ def test_a_large_message_is_read_in_pieces_and_does_not_hold_up_mail(server: Inb
     (message,) = server.wait(to="b@example.org")
     assert server.raw(message) == content
     assert "KiB of text" in server.read(message)["defects"][0]
+
+
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "7bit"])
+def test_a_large_part_comes_whole(server: InboxServer, encoding: str) -> None:
+    """It is decoded in the blocks in which it is read."""
+    lines = {"base64": b"YWJj" * 19, "quoted-printable": b"=61=62=\r\n=63" * 6, "7bit": b"abc" * 25}
+    head = f"Content-Type: text/plain\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode()
+    body = (lines[encoding] + b"\r\n") * 40_000
+    send(server, "<b@example.org>", content=head + body)
+    assert server.part(server.messages[0], 0) == body_of(body, encoding)
 
 
 def test_a_HEAD_has_no_body(server: InboxServer) -> None:

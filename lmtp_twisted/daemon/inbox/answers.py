@@ -27,8 +27,11 @@ MOST_LISTED = 500
 MOST_RECIPIENTS = 20
 # Messages of which it is known what was replied.
 _MOST_REPLIES = 10_000
-_SUBJECT = re.compile(rb"(?:\A|\n)subject[ \t]*:((?:[^\n]|\n[ \t])*)", re.IGNORECASE)
+_SUBJECT = re.compile(rb"(?:\A|\n)subject[ \t]{0,20}:", re.IGNORECASE)
+_END_OF_VALUE = re.compile(rb"\n(?![ \t])")
 _MOST_OF_HEAD = 64 * 1024
+# Octets of a subject that are looked at.
+_MOST_OF_SUBJECT = 1000
 
 
 @implementer(ISessionObserver)
@@ -188,10 +191,20 @@ class InboxAnswers:
 
 
 def _subject(message: KeptMessage) -> str:
-    head = message.content[:_MOST_OF_HEAD]
+    """Found once: the list is asked for again and again, in the thread that serves mail."""
+    if "subject" not in message.notes:
+        message.notes["subject"] = _find_subject(message.content)
+    return message.notes["subject"]
+
+
+def _find_subject(content: bytes) -> str:
+    head = content[:_MOST_OF_HEAD]
     ends = [end for end in (head.find(b"\n\n"), head.find(b"\n\r\n")) if end >= 0]
     match = _SUBJECT.search(head, 0, min(ends, default=len(head)))
-    return "" if match is None else value_of(match[1])[:200]
+    if match is None:
+        return ""
+    value = _END_OF_VALUE.split(head[match.end() : match.end() + _MOST_OF_SUBJECT], maxsplit=1)[0]
+    return value_of(value)[:200]
 
 
 def _has(message: KeptMessage, label: str, wanted: Mapping[str, str]) -> bool:

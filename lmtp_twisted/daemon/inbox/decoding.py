@@ -28,13 +28,14 @@ _ALIASES = {"utf8": "utf_8", "us_ascii": "ascii", "iso_8859_1": "cp1252", "latin
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]")
 _FOLD = re.compile("[\r\n\t ]+")
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
-# Octets that are decoded at a time.
+# Octets that are decoded, and characters that are looked at, at a time.
 _PIECE = 64 * 1024
 
 
 def visible(text: str) -> str:
     """The text with a mark for each character that is not shown or turns others round, and its line ends as LF."""
-    return _HIDDEN.sub("\ufffd", text.replace("\r\n", "\n"))
+    text = text.replace("\r\n", "\n")
+    return "".join(_HIDDEN.sub("\ufffd", text[start : start + _PIECE]) for start in range(0, len(text), _PIECE))
 
 
 def codec_of(charset: str) -> str | None:

@@ -71,17 +71,14 @@ def _described(number: int, part: Part) -> dict[str, Any]:
     }
 
 
-def part_of(content: bytes, number: int) -> tuple[Part, bytes] | None:
+def part_of(content: bytes, number: int) -> Part | None:
     """
     :param content: a message.
     :param number: of a part, the message itself being 0.
-    :returns: the part and what it encodes, if there is such a part.
+    :returns: the part, if there is such a one.
     """
     parts = take_apart(content).parts
-    if number >= len(parts):
-        return None
-    part = parts[number]
-    return part, body_of(content[part.start : part.end], part.encoding)
+    return parts[number] if number < len(parts) else None
 
 
 def text_of_part(taken: Taken, number: int, content: bytes, most: int) -> str:
@@ -95,7 +92,8 @@ def text_of_part(taken: Taken, number: int, content: bytes, most: int) -> str:
     end = min(part.end, part.start + most * _MOST_OCTETS_A_CHARACTER)
     enough = most * _MOST_DECODED_A_CHARACTER
     octets = body_of(content[part.start : end], part.encoding, enough)
-    text = visible(text_of(octets, part.charset))
+    # A line end may become shorter.
+    text = visible(text_of(octets, part.charset)[: 2 * most + 2])
     if len(text) > most or len(octets) == enough or end < part.end:
         taken.note(f"Part {number} has more than {most // 1024} KiB of text: the rest is not shown")
     return text[:most]

@@ -3,49 +3,95 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import INTERNAL_SERVER_ERROR, NOT_FOUND
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
+from zope.interface import implementer
 
 _log = Logger(namespace="lmtp_twisted")
 
 #: The policy of what shows nothing but itself.
 NOTHING = "default-src 'none'; sandbox; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+# Octets that are written at a time.
+_BLOCK = 64 * 1024
 
 
 @attrs.frozen
 class Answer:
     """
-    :ivar body: its octets.
+    :ivar body: its octets; or such as come when they are wanted, so that none are kept for who does not read.
     :ivar content_type: of these.
     :ivar policy: its Content-Security-Policy.
     :ivar status: the code.
     :ivar headers: more of them, in lower case.
     """
 
-    body: bytes
+    body: bytes | AsyncIterator[bytes]
     content_type: str
     policy: str = NOTHING
     status: int = 200
     headers: Mapping[str, str] = attrs.field(factory=dict)
 
-    def write(self, request: Any) -> None:
-        """Send it."""
+    async def send(self, request: Any) -> None:
+        """Send it, as fast as the client reads."""
         request.setResponseCode(self.status)
         headers = {"content-type": self.content_type, "content-security-policy": self.policy, **self.headers}
         for name, value in headers.items():
             request.setHeader(name.encode("ascii"), value.encode("ascii"))
-        request.setHeader(b"content-length", str(len(self.body)).encode("ascii"))
+        if isinstance(self.body, bytes):
+            request.setHeader(b"content-length", str(len(self.body)).encode("ascii"))
         if request.method != b"HEAD":
-            request.write(self.body)
+            reader = _Reader()
+            request.registerProducer(reader, True)
+            async for block in _blocks(self.body):
+                request.write(block)
+                await reader.reads()
+            request.unregisterProducer()
         request.finish()
+
+
+async def _blocks(body: bytes | AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if isinstance(body, bytes):
+        for start in range(0, len(body), _BLOCK):
+            yield body[start : start + _BLOCK]
+    else:
+        async for block in body:
+            yield block
+
+
+@implementer(IPushProducer)
+class _Reader:
+    """Whether a client reads."""
+
+    def __init__(self) -> None:
+        self._is_paused = False
+        self._waiting: Deferred[None] | None = None
+
+    async def reads(self) -> None:
+        """Wait until it does."""
+        if self._is_paused:
+            self._waiting = Deferred()
+            await self._waiting
+
+    def pauseProducing(self) -> None:
+        self._is_paused = True
+
+    def resumeProducing(self) -> None:
+        self._is_paused = False
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    def stopProducing(self) -> None:
+        """The connection is lost, which the request says as well."""
 
 
 def json_answer(value: object, status: int = 200) -> Answer:
@@ -77,7 +123,7 @@ class LateResource(Resource):
 
     def answer(self, request: Any, coroutine: Coroutine[Any, Any, Answer]) -> object:
         """Answer when the coroutine has an answer, which is ended where the client leaves."""
-        waiting = Deferred.fromCoroutine(coroutine)
+        waiting = Deferred.fromCoroutine(_answer(request, coroutine))
         is_gone = False
 
         def gone(_: Failure) -> None:
@@ -85,15 +131,24 @@ class LateResource(Resource):
             is_gone = True
             waiting.cancel()
 
-        def answered(answer: Answer | Failure) -> None:
-            if isinstance(answer, Failure):
-                if is_gone or answer.check(CancelledError):
-                    return
-                _log.failure("a page could not be made", answer)
-                answer = text_answer("This could not be made; the log says why", INTERNAL_SERVER_ERROR)
+        def failed(failure: Failure) -> None:
             if not is_gone:
-                answer.write(request)
+                # The client has to see that it is not all.
+                _log.failure("an answer ended too early", failure)
+                request.channel.forceAbortClient()
 
         request.notifyFinish().addErrback(gone)
-        waiting.addBoth(answered)
+        waiting.addErrback(failed)
         return NOT_DONE_YET
+
+
+async def _answer(request: Any, coroutine: Coroutine[Any, Any, Answer]) -> None:
+    try:
+        answer = await coroutine
+    except CancelledError:
+        raise
+    except Exception:
+        _log.failure("a page could not be made")
+        answer = text_answer("This could not be made; the log says why", INTERNAL_SERVER_ERROR)
+    if request.channel is not None:
+        await answer.send(request)

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import attrs
 from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.web.http import BAD_REQUEST, SERVICE_UNAVAILABLE
 from twisted.web.resource import Resource
 
+from lmtp_twisted.daemon.inbox.decoding import Decoder
+from lmtp_twisted.daemon.inbox.parts import Part
 from lmtp_twisted.daemon.inbox.reading import html_document, part_of, read_message
 from lmtp_twisted.daemon.members import Members
 from lmtp_twisted.daemon.web.answering import Answer, LateResource, json_answer, no_such_thing, text_answer
@@ -77,6 +80,36 @@ class Kept:
             "messages": sorted(messages, key=lambda message: str(message["received"])),
         }
 
+    async def facts(self, key: str) -> Mapping[str, Any] | None:
+        """
+        :param key: of a message.
+        :returns: what is known of it; ``None`` where there is no such message.
+        """
+        found = await self._ask(key, 0)
+        return None if found is None else found[0]
+
+    async def blocks(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """
+        :param key: of a message.
+        :param start: where to begin in its content.
+        :param end: where to end.
+        :returns: what is between, in blocks that are asked for one by one.
+        :raises LookupError: where the message is not kept any more.
+        """
+        while start < end:
+            found = await self._ask(key, start)
+            if found is None or not found[1]:
+                raise LookupError("the message is not kept any more")
+            yield found[1][: end - start]
+            start += len(found[1])
+            # Mail has its turn between two of them.
+            await deferLater(self.reactor, 0)
+
+    async def _ask(self, key: str, start: int) -> tuple[Mapping[str, Any], bytes] | None:
+        answers = await self.members.ask("message", {"key": key, "start": start})
+        answer = next(filter(None, answers.values()), None)
+        return None if answer is None else (answer, b64decode(answer.pop("block")))
+
     async def read(self, key: str, make: Callable[[Mapping[str, Any], bytes], T]) -> T | None:
         """
         :param key: of a message.
@@ -85,23 +118,15 @@ class Kept:
         """
         await self._slots.acquire()
         try:
-            blocks: list[bytes] = []
-            facts: Mapping[str, Any] = {}
-            start = 0
-            while not blocks or start < facts["size"]:
-                answers = await self.members.ask("message", {"key": key, "start": start})
-                answer = next(filter(None, answers.values()), None)
-                if answer is None:
-                    return None
-                block = b64decode(answer.pop("block"))
-                facts = facts or answer
-                blocks.append(block)
-                start += len(block)
-                if not block:
-                    break
+            facts = await self.facts(key)
+            if facts is None:
+                return None
+            blocks = [block async for block in self.blocks(key, 0, facts["size"])]
             pool = default_pool(self.reactor)
             made: T = await deferToThreadPool(self.reactor, pool, lambda: make(facts, b"".join(blocks)))
             return made
+        except LookupError:
+            return None
         finally:
             self._slots.release()
 
@@ -197,8 +222,14 @@ class _Message(LateResource):
         self._is_data = is_data
 
     async def get(self, request: Any) -> Answer:
-        make = self._maker([part.decode("latin-1") for part in request.postpath])
-        answer = None if make is None else await self._kept.read(self._key, make)
+        path = [part.decode("latin-1") for part in request.postpath]
+        if path == ["raw"]:
+            answer = await self._raw()
+        elif len(path) == 2 and path[0] == "parts" and _NUMBER.fullmatch(path[1]):
+            answer = await self._part(int(path[1]))
+        else:
+            make = self._maker(path)
+            answer = None if make is None else await self._kept.read(self._key, make)
         return answer or no_such_thing()
 
     def _maker(self, path: list[str]) -> Callable[[Mapping[str, Any], bytes], Answer | None] | None:
@@ -207,28 +238,34 @@ class _Message(LateResource):
             return lambda facts, content: json_answer(read_message(facts, content))
         if not path:
             return lambda facts, content: html_answer(message_page(read_message(facts, content)))
-        if path == ["raw"]:
-            return lambda facts, content: Answer(content, "text/plain; charset=utf-8")
-        kind, *rest = path
-        if len(rest) == 1 and _NUMBER.fullmatch(rest[0]):
-            number = int(rest[0])
-            if kind == "parts":
-                return lambda facts, content: _download(content, number)
-            if kind == "html":
-                return lambda facts, content: _foreign_html(content, number)
+        if len(path) == 2 and path[0] == "html" and _NUMBER.fullmatch(path[1]):
+            return lambda facts, content: _foreign_html(content, int(path[1]))
         return None
 
+    async def _raw(self) -> Answer | None:
+        facts = await self._kept.facts(self._key)
+        if facts is None:
+            return None
+        size = facts["size"]
+        blocks = self._kept.blocks(self._key, 0, size)
+        return Answer(blocks, "text/plain; charset=utf-8", headers={"content-length": str(size)})
 
-def _download(content: bytes, number: int) -> Answer | None:
-    """A part, of a type that no browser shows."""
-    found = part_of(content, number)
-    if found is None:
-        return None
-    part, octets = found
-    name = re.sub(r"[/\\]", "_", part.file_name or "").lstrip(".") or f"part-{number}"
-    plain = re.sub(r"[^A-Za-z0-9 ._()-]", "_", name)
-    disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
-    return Answer(octets, "application/octet-stream", headers={"content-disposition": disposition})
+    async def _part(self, number: int) -> Answer | None:
+        """A part, of a type that no browser shows."""
+        part = await self._kept.read(self._key, lambda facts, content: part_of(content, number))
+        if part is None:
+            return None
+        name = re.sub(r"[/\\]", "_", part.file_name or "").lstrip(".") or f"part-{number}"
+        plain = re.sub(r"[^A-Za-z0-9 ._()-]", "_", name)
+        disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+        octets = self._decoded(part)
+        return Answer(octets, "application/octet-stream", headers={"content-disposition": disposition})
+
+    async def _decoded(self, part: Part) -> AsyncIterator[bytes]:
+        decoder = Decoder(part.encoding)
+        async for block in self._kept.blocks(self._key, part.start, part.end):
+            yield decoder.feed(block)
+        yield decoder.end()
 
 
 def _foreign_html(content: bytes, number: int) -> Answer | None:

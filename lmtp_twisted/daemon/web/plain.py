@@ -9,6 +9,8 @@ from twisted.web.resource import Resource
 
 #: The type of what is said in plain text.
 TEXT = b"text/plain; charset=utf-8"
+# Those that Twisted has no words for.
+_PHRASES = {421: b"Misdirected Request"}
 
 
 class Plain(Resource):
@@ -30,7 +32,7 @@ class Plain(Resource):
 
     def render(self, request: Any) -> bytes:
         """The answer, whatever the method."""
-        request.setResponseCode(self._code)
+        request.setResponseCode(self._code, _PHRASES.get(self._code))
         request.setHeader(b"content-type", TEXT)
         request.setHeader(b"content-length", str(len(self._body)).encode())
         for name, value in self._headers:
