@@ -282,7 +282,7 @@ class LMTPService(Service):
         Deferred.fromCoroutine(self._retire(before, gone))
         self._say_facts()
         if self._crew is not None:
-            await self._finish("telling the workers", self._crew.reload())
+            await self._crew.reload()
         for key in self._listening.keys() - wanted.keys():
             _log.info("listening no more on {place}", place=key)
             await self._close(key)

@@ -14,7 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from lmtp_twisted.daemon.workers.channel import Channel
-from lmtp_twisted.daemon.workers.worker import MOST_DELAY, SOUND, START_PATIENCE, Orders, Worker
+from lmtp_twisted.daemon.workers.worker import MOST_DELAY, RELOAD_PATIENCE, SOUND, START_PATIENCE, Orders, Worker
 
 
 @attrs.define
@@ -191,6 +191,27 @@ def test_a_reload_is_over_for_one_that_has_followed_it_or_has_ended(reactor: Rea
     reactor.channels[0].connectionLost()
     assert second.called
     assert worker.reload().called
+
+
+def test_one_that_does_not_follow_a_reload_is_killed_and_not_waited_for(reactor: Reactor, worker: Worker) -> None:
+    reactor.channels[0].stringReceived(b'{"serving": true, "descriptors": 0}')
+    reloaded = worker.reload()
+    reactor.advance(RELOAD_PATIENCE - 1)
+    assert (reactor.processes[0].signals, reloaded.called) == ([], False)
+    reactor.advance(1)
+    assert (reactor.processes[0].signals, reloaded.called) == (["KILL"], True)
+    reactor.processes[0].end(signal=9)
+    reactor.advance(0.1)
+    assert len(reactor.processes) == 2
+
+
+def test_one_that_ends_while_it_is_to_follow_a_reload_is_waited_for_no_more(reactor: Reactor, worker: Worker) -> None:
+    reactor.channels[0].stringReceived(b'{"serving": true, "descriptors": 0}')
+    reloaded = worker.reload()
+    reactor.processes[0].end(status=1)
+    assert reloaded.called
+    # Only its successor's start.
+    assert [call.getTime() for call in reactor.getDelayedCalls()] == [pytest.approx(0.1)]
 
 
 def test_what_systemd_says_to_its_parent_is_not_for_it(

@@ -36,6 +36,8 @@ FIRST_DELAY, MOST_DELAY = 0.1, 60.0
 SOUND = 10.0
 #: Seconds that a worker may take to start.
 START_PATIENCE = 60.0
+#: Seconds that a worker may take to follow a reload.
+RELOAD_PATIENCE = 60.0
 
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from lmtp_twisted.daemon.workers.child import main; main()"
 # What systemd says to the process that it has started, and to no other.
@@ -97,6 +99,7 @@ class Worker(ProcessProtocol):
         self._timer: Any = None
         self._lent: list[int] = []
         self._reloaded: list[Deferred[None]] = []
+        self._reload_timer: Any = None
         self._stopped: Deferred[None] | None = None
         self.unanswered = 0
         self.is_serving = False
@@ -167,20 +170,30 @@ class Worker(ProcessProtocol):
 
     def reload(self) -> Deferred[None]:
         """
-        There are other orders.
+        There are other orders. Where it does not follow them in time, it is killed.
 
-        :returns: fires when it has followed them, or has ended: the next one gets them when it starts.
+        :returns: fires when it has followed them, is killed, or has ended: the next one gets them when it starts.
         """
         reloaded: Deferred[None] = Deferred()
         self._reloaded.append(reloaded)
         if self._channel is None:
             self._call_reloaded()
         else:
+            if self._reload_timer is None:
+                self._reload_timer = self._reactor.callLater(RELOAD_PATIENCE, self._does_not_follow)
             orders = self._orders()
             self.say({"reload": orders.message}, orders.descriptors)
         return reloaded
 
+    def _does_not_follow(self) -> None:
+        self._kill("it did not follow a reload in time")
+        # Not when it has ended: what the kernel holds up does not even end for this.
+        self._call_reloaded()
+
     def _call_reloaded(self) -> None:
+        if self._reload_timer is not None and self._reload_timer.active():
+            self._reload_timer.cancel()
+        self._reload_timer = None
         waiting, self._reloaded = self._reloaded, []
         for deferred in waiting:
             deferred.callback(None)
@@ -207,6 +220,7 @@ class Worker(ProcessProtocol):
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
+        self._call_reloaded()
         self.transport = None
         self.is_serving = False
         self.unanswered = 0
