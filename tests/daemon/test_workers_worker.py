@@ -11,10 +11,11 @@ import pytest
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from lmtp_twisted.daemon.workers.channel import Channel
-from lmtp_twisted.daemon.workers.worker import MOST_DELAY, RELOAD_PATIENCE, SOUND, START_PATIENCE, Orders, Worker
+from lmtp_twisted.daemon.workers.worker import MOST_DELAY, RELOAD_PATIENCE, SILENCE, SOUND, START_PATIENCE, Orders, Worker
 
 
 @attrs.define
@@ -155,6 +156,45 @@ def test_what_is_left_unanswered_is_counted(reactor: Reactor, worker: Worker, to
     reactor.channels[0].stringReceived(b'{"answer": 7, "data": 1, "descriptors": 0}')
     assert worker.unanswered == 1
     assert told.answers == [("1.1", {"answer": 7, "data": 1})]
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """What the log says."""
+    lines: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield lines
+    globalLogPublisher.removeObserver(observe)
+
+
+def test_one_that_answers_nothing_for_a_minute_is_said_so_once_and_lives(
+    reactor: Reactor, worker: Worker, logged: list[str]
+) -> None:
+    reactor.channels[0].stringReceived(b'{"serving": true, "descriptors": 0}')
+    logged.clear()
+    for _ in range(2):
+        worker.is_behind()
+        reactor.advance(SILENCE - 1)
+        worker.is_behind()
+        assert logged == []
+        for _ in range(200):
+            reactor.advance(1)
+            worker.is_behind()
+        assert logged == ["worker 1 (process 100) has answered nothing for more than 60.0 s: it hangs"]
+        logged.clear()
+        # It has come to itself, so it can be said again.
+        reactor.channels[0].stringReceived(b'{"answer": 7, "data": 1, "descriptors": 0}')
+    worker.is_behind()
+    reactor.channels[0].stringReceived(b'{"answer": 8, "data": 1, "descriptors": 0}')
+    worker.is_behind()
+    reactor.processes[0].end(signal=9)
+    reactor.processes[0].protocol.stop(1.0)
+    assert reactor.getDelayedCalls() == []
+    assert reactor.processes[0].signals == []
 
 
 def test_one_that_waits_to_be_replaced_is_no_more_when_all_stop(reactor: Reactor, worker: Worker) -> None:

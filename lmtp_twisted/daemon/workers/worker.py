@@ -38,6 +38,8 @@ SOUND = 10.0
 START_PATIENCE = 60.0
 #: Seconds that a worker may take to follow a reload.
 RELOAD_PATIENCE = 60.0
+#: Seconds that a worker may leave all questions unanswered before the log says so.
+SILENCE = 60.0
 
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from lmtp_twisted.daemon.workers.child import main; main()"
 # What systemd says to the process that it has started, and to no other.
@@ -100,6 +102,7 @@ class Worker(ProcessProtocol):
         self._lent: list[int] = []
         self._reloaded: list[Deferred[None]] = []
         self._reload_timer: Any = None
+        self._silence_timer: Any = None
         self._stopped: Deferred[None] | None = None
         self.unanswered = 0
         self.is_serving = False
@@ -154,6 +157,7 @@ class Worker(ProcessProtocol):
     def _received(self, message: dict[str, Any], descriptors: list[int]) -> None:
         if "answer" in message:
             self.unanswered -= 1
+            self._is_heard()
             self._answered(self.key, message)
             return
         # It has all that was sent before it said this.
@@ -167,6 +171,19 @@ class Worker(ProcessProtocol):
             self.is_serving = True
             _log.info("{name} serves", name=self._name)
             self._begun()
+
+    def is_behind(self) -> None:
+        """It has so many questions to answer that it is asked no more. It may have work that takes long, so it lives."""
+        if self._silence_timer is None:
+            self._silence_timer = self._reactor.callLater(SILENCE, self._say_silent)
+
+    def _say_silent(self) -> None:
+        _log.warn("{name} has answered nothing for more than {seconds} s: it hangs", name=self._name, seconds=SILENCE)
+
+    def _is_heard(self) -> None:
+        if self._silence_timer is not None and self._silence_timer.active():
+            self._silence_timer.cancel()
+        self._silence_timer = None
 
     def reload(self) -> Deferred[None]:
         """
@@ -221,6 +238,7 @@ class Worker(ProcessProtocol):
             self._timer.cancel()
         self._timer = None
         self._call_reloaded()
+        self._is_heard()
         self.transport = None
         self.is_serving = False
         self.unanswered = 0
