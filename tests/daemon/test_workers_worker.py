@@ -33,6 +33,13 @@ class Process:
         self.protocol.processEnded(Failure(ProcessTerminated(status, signal)))
 
 
+class Transport(StringTransport):
+    """Has not sent any descriptor yet."""
+
+    def sendFileDescriptor(self, descriptor: int) -> None:
+        pass
+
+
 class Reactor(Clock):
     """Starts processes that are none."""
 
@@ -54,7 +61,7 @@ class Reactor(Clock):
 
     def adoptStreamConnection(self, descriptor: int, family: int, factory: Any) -> None:
         channel = factory.buildProtocol(None)
-        channel.makeConnection(StringTransport())
+        channel.makeConnection(Transport())
         self.channels.append(channel)
 
 
@@ -231,6 +238,41 @@ def test_a_reload_is_over_for_one_that_has_followed_it_or_has_ended(reactor: Rea
     reactor.channels[0].connectionLost()
     assert second.called
     assert worker.reload().called
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def test_ports_stay_open_until_the_message_has_come_that_they_go_with(reactor: Reactor, memory: int) -> None:
+    """A reload can be told to one that has not said yet that it serves."""
+    lent = [os.dup(memory) for _ in range(3)]
+    given = iter(lent)
+    worker = Worker(
+        reactor=reactor,
+        number=1,
+        memory=memory,
+        orders=lambda: Orders({}, [next(given)]),
+        answered=lambda key, message: None,
+        begun=lambda: None,
+        ended=lambda one: None,
+    )
+    worker.start()
+    worker.reload()
+    assert [_is_open(descriptor) for descriptor in lent[:2]] == [True, True]
+    reactor.channels[0].stringReceived(b'{"serving": true, "descriptors": 0}')
+    assert [_is_open(descriptor) for descriptor in lent[:2]] == [False, True]
+    reactor.channels[0].stringReceived(b'{"reloaded": true, "descriptors": 0}')
+    assert [_is_open(descriptor) for descriptor in lent[:2]] == [False, False]
+    worker.reload()
+    reactor.channels[0].connectionLost()
+    assert not _is_open(lent[2])
+    reactor.processes[0].end(status=1)
+    worker.stop(1.0)
 
 
 def test_one_that_does_not_follow_a_reload_is_killed_and_not_waited_for(reactor: Reactor, worker: Worker) -> None:

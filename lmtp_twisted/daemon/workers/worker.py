@@ -99,7 +99,8 @@ class Worker(ProcessProtocol):
         self._channel: Channel | None = None
         self._why = ""
         self._timer: Any = None
-        self._lent: list[int] = []
+        # The descriptors that go with each message whose arrival it has not told.
+        self._lent: list[Sequence[int]] = []
         self._reloaded: list[Deferred[None]] = []
         self._reload_timer: Any = None
         self._silence_timer: Any = None
@@ -138,21 +139,20 @@ class Worker(ProcessProtocol):
                 return
         self._pid = self.transport.pid
         orders = self._orders()
-        self._lent = list(orders.descriptors)
         self._channel = Channel(self._received, self._lost)
         adopt(self._reactor, ours, self._channel)
-        self._channel.say(orders.message, orders.descriptors)
+        self._lend(self._channel, orders.message, orders.descriptors)
 
-    def say(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+    def say(self, message: dict[str, Any]) -> None:
         """
         :param message: for its process, where there is one.
-        :param descriptors: are closed here once it has them.
         """
-        self._lent += descriptors
-        if self._channel is None:
-            self._take_back()
-        else:
-            self._channel.say(message, descriptors)
+        if self._channel is not None:
+            self._channel.say(message)
+
+    def _lend(self, channel: Channel, message: dict[str, Any], descriptors: Sequence[int]) -> None:
+        self._lent.append(descriptors)
+        channel.say(message, descriptors)
 
     def _received(self, message: dict[str, Any], descriptors: list[int]) -> None:
         if "answer" in message:
@@ -160,12 +160,13 @@ class Worker(ProcessProtocol):
             self._is_heard()
             self._answered(self.key, message)
             return
-        # It has all that was sent before it said this.
-        self._take_back()
+        if "failed" in message:
+            self._why = one_line(message["failed"])
+            return
+        # Of what it is told next, nothing may have been sent yet.
+        self._take_back(1)
         if "reloaded" in message:
             self._call_reloaded()
-        elif "failed" in message:
-            self._why = one_line(message["failed"])
         elif "serving" in message:
             self._timer.cancel()
             self.is_serving = True
@@ -199,7 +200,7 @@ class Worker(ProcessProtocol):
             if self._reload_timer is None:
                 self._reload_timer = self._reactor.callLater(RELOAD_PATIENCE, self._does_not_follow)
             orders = self._orders()
-            self.say({"reload": orders.message}, orders.descriptors)
+            self._lend(self._channel, {"reload": orders.message}, orders.descriptors)
         return reloaded
 
     def _does_not_follow(self) -> None:
@@ -215,17 +216,18 @@ class Worker(ProcessProtocol):
         for deferred in waiting:
             deferred.callback(None)
 
-    def _take_back(self) -> None:
-        for descriptor in self._lent:
-            os.close(descriptor)
-        self._lent.clear()
+    def _take_back(self, count: int) -> None:
+        taken, self._lent = self._lent[:count], self._lent[count:]
+        for descriptors in taken:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     # The end
 
     def _lost(self) -> None:
         """It does not hear us any more, so it comes to its end by itself, or has done so."""
         self._channel = None
-        self._take_back()
+        self._take_back(len(self._lent))
         self._call_reloaded()
 
     def processEnded(self, reason: Failure) -> None:
