@@ -40,6 +40,15 @@ LEAST_PATIENCE = 5.0
 Renew = Callable[[Generation], Generation]
 
 
+def patience_with_workers(drain_timeout: float) -> float:
+    """
+    :param drain_timeout: what their sessions get.
+    :returns: seconds after which a worker is killed that does not end: it hangs, or its ports, backends and threads
+        take more than they get at the least. We have ours to end after it, before systemd loses its patience.
+    """
+    return drain_timeout + _FAREWELL + 3 * LEAST_PATIENCE
+
+
 class LMTPService(Service):
     """
     Starts in two steps: listening, which may need privileges, and the rest after twistd gave them up. Stops in order:
@@ -304,7 +313,7 @@ class LMTPService(Service):
         Deferred.fromCoroutine(self._retire(before, gone))
         self._say_facts()
         if self._crew is not None:
-            await self._finish("telling the workers", self._crew.reload())
+            await self._crew.reload()
         for key in self._listening.keys() - wanted.keys():
             _log.info("listening no more on {place}", place=key)
             await self._close(key)
@@ -369,9 +378,7 @@ class LMTPService(Service):
             if not entrance.is_web:
                 await self._close(entrance.description.key)
         if self._crew is not None:
-            # Each is as patient as we are, with its sessions, its backends and its threads.
-            least = max(self._drain_timeout, LEAST_PATIENCE)
-            await self._crew.stop(self._drain_timeout + _FAREWELL + 2 * least + LEAST_PATIENCE)
+            await self._crew.stop(patience_with_workers(self._drain_timeout))
         timers = [
             self._reactor.callLater(self._drain_timeout, self._hurry_sessions),
             self._reactor.callLater(self._drain_timeout + _FAREWELL, self._abort_sessions),

@@ -15,7 +15,7 @@ import pytest_twisted
 from twisted.application.service import IService
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, DeferredQueue
+from twisted.internet.defer import Deferred, DeferredQueue, succeed
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP4ServerEndpoint,
@@ -129,6 +129,7 @@ def _server(
     drain_timeout: float = 30.0,
     log: Log | None = None,
     used_reactor: Any = reactor,
+    crew: Any = None,
 ) -> Server:
     pool = ThreadPool(minthreads=0, maxthreads=2, name="test")
     context = BackendContext(reactor=reactor, pool=pool, hostname="localhost", plugins={})
@@ -158,6 +159,7 @@ def _server(
         log=chosen,
         monitor=Monitor(lambda: service.sessions),
         notifier=Notifier(reactor, {}),
+        crew=crew,
     )
     return Server(service, context, pool, chosen)
 
@@ -433,6 +435,32 @@ async def test_backends_get_some_time_even_where_sessions_get_none(logged: list[
     server.context.add_shutdown(lambda: deferLater(reactor, 0))  # type: ignore[arg-type]  # the real reactor
     await server.service.stopService()
     assert logged[-2:] == ["stopping, sessions=0", "stopped"]
+
+
+class Crew:
+    """Workers that end at once."""
+
+    session_count = 0
+
+    def __init__(self) -> None:
+        self.patience: list[float] = []
+
+    def start(self) -> Deferred[None]:
+        return succeed(None)
+
+    def stop(self, patience: float) -> Deferred[None]:
+        self.patience.append(patience)
+        return succeed(None)
+
+
+@pytest.mark.parametrize("drain_timeout", [0.0, 30.0])
+@pytest_twisted.ensureDeferred
+async def test_workers_get_little_more_to_end_than_their_sessions_do(drain_timeout: float) -> None:
+    """One that hangs must not keep the server for long, and one that does not hang has mail to put away."""
+    crew = Crew()
+    await _started(_server(endpoints=[], drain_timeout=drain_timeout, crew=crew)).service.stopService()
+    (patience,) = crew.patience
+    assert drain_timeout + 10 <= patience <= drain_timeout + 20
 
 
 @pytest_twisted.ensureDeferred

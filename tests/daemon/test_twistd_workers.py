@@ -272,6 +272,30 @@ def test_a_reload_reaches_all_workers_and_ports_come_and_go(tmp_path: Path) -> N
             assert new.greeting.startswith("220 two.example ")
 
 
+def test_a_worker_that_hangs_is_replaced_by_one_that_follows_the_reload(tmp_path: Path) -> None:
+    (tmp_path / "impatient.py").write_text(
+        "from lmtp_twisted.daemon.workers import worker\n"
+        "worker.RELOAD_PATIENCE = 0.5\n"
+        "def deliver(message, recipient):\n"
+        "    pass\n"
+    )
+    file = tmp_path / "lmtp.toml"
+    rest = 'backend = "python:impatient:deliver"\nport = 0\nworkers = 2\n'
+    file.write_text(f'hostname = "one.example"\n{rest}listen = ["unix:old"]\n')
+    with twistd(tmp_path, "--config", "lmtp.toml") as server:
+        port, (hanging, _) = server.port, _workers(server)
+        os.kill(hanging, signal.SIGSTOP)
+        file.write_text(f'hostname = "two.example"\n{rest}')
+        # The reload comes to its end, too: its last step is what is listened on no more.
+        server.reload("listening no more on unix:")
+        pattern = rf"\(process {hanging}\) has ended after [^\n]*, killed by SIGKILL: it did not follow a reload in time"
+        server.until(rf"{pattern}; (?s:.)*worker 1 \(process \d+\) serves\n")
+        # Whichever of them it is.
+        for _ in range(20):
+            with Client(port) as client:
+                assert client.greeting.startswith("220 two.example ")
+
+
 def test_a_worker_has_the_certificate_that_its_parent_has_read_when_it_was_right(tmp_path: Path) -> None:
     write_certificate(tmp_path)
     arguments = ["--listen-tls", "unix:secure", "--tls-certificate", "cert.pem", "--tls-key", "key.pem"]

@@ -16,9 +16,13 @@ class Member:
 
     unanswered: int = 0
     said: list[dict[str, Any]] = attrs.field(factory=list)
+    passed_over: int = 0
 
     def say(self, message: dict[str, Any]) -> None:
         self.said.append(message)
+
+    def is_behind(self) -> None:
+        self.passed_over += 1
 
 
 def _asked(*keys: str) -> tuple[Clock, Inquiries, dict[str, Member], list[Any]]:
@@ -76,4 +80,6 @@ def test_who_never_answers_is_asked_no_more() -> None:
     for _ in range(2 * MOST_UNANSWERED):
         inquiries.ask(members, "figures", None)
     assert len(members["1.1"].said) == MOST_UNANSWERED
+    # The first question was asked before.
+    assert members["1.1"].passed_over == MOST_UNANSWERED + 1
     clock.advance(PATIENCE)

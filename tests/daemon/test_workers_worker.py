@@ -11,10 +11,11 @@ import pytest
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from lmtp_twisted.daemon.workers.channel import Channel
-from lmtp_twisted.daemon.workers.worker import MOST_DELAY, SOUND, START_PATIENCE, Orders, Worker
+from lmtp_twisted.daemon.workers.worker import MOST_DELAY, RELOAD_PATIENCE, SILENCE, SOUND, START_PATIENCE, Orders, Worker
 
 
 @attrs.define
@@ -30,6 +31,13 @@ class Process:
 
     def end(self, status: int | None = None, signal: int | None = None) -> None:
         self.protocol.processEnded(Failure(ProcessTerminated(status, signal)))
+
+
+class Transport(StringTransport):
+    """Has not sent any descriptor yet."""
+
+    def sendFileDescriptor(self, descriptor: int) -> None:
+        pass
 
 
 class Reactor(Clock):
@@ -53,7 +61,7 @@ class Reactor(Clock):
 
     def adoptStreamConnection(self, descriptor: int, family: int, factory: Any) -> None:
         channel = factory.buildProtocol(None)
-        channel.makeConnection(StringTransport())
+        channel.makeConnection(Transport())
         self.channels.append(channel)
 
 
@@ -157,6 +165,45 @@ def test_what_is_left_unanswered_is_counted(reactor: Reactor, worker: Worker, to
     assert told.answers == [("1.1", {"answer": 7, "data": 1})]
 
 
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """What the log says."""
+    lines: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield lines
+    globalLogPublisher.removeObserver(observe)
+
+
+def test_one_that_answers_nothing_for_a_minute_is_said_so_once_and_lives(
+    reactor: Reactor, worker: Worker, logged: list[str]
+) -> None:
+    reactor.channels[0].stringReceived(b'{"serving": true, "descriptors": 0}')
+    logged.clear()
+    for _ in range(2):
+        worker.is_behind()
+        reactor.advance(SILENCE - 1)
+        worker.is_behind()
+        assert logged == []
+        for _ in range(200):
+            reactor.advance(1)
+            worker.is_behind()
+        assert logged == ["worker 1 (process 100) has answered nothing for more than 60.0 s: it hangs"]
+        logged.clear()
+        # It has come to itself, so it can be said again.
+        reactor.channels[0].stringReceived(b'{"answer": 7, "data": 1, "descriptors": 0}')
+    worker.is_behind()
+    reactor.channels[0].stringReceived(b'{"answer": 8, "data": 1, "descriptors": 0}')
+    worker.is_behind()
+    reactor.processes[0].end(signal=9)
+    reactor.processes[0].protocol.stop(1.0)
+    assert reactor.getDelayedCalls() == []
+    assert reactor.processes[0].signals == []
+
+
 def test_one_that_waits_to_be_replaced_is_no_more_when_all_stop(reactor: Reactor, worker: Worker) -> None:
     reactor.processes[0].end(status=1)
     assert worker.stop(10.0).called
@@ -191,6 +238,62 @@ def test_a_reload_is_over_for_one_that_has_followed_it_or_has_ended(reactor: Rea
     reactor.channels[0].connectionLost()
     assert second.called
     assert worker.reload().called
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def test_ports_stay_open_until_the_message_has_come_that_they_go_with(reactor: Reactor, memory: int) -> None:
+    """A reload can be told to one that has not said yet that it serves."""
+    lent = [os.dup(memory) for _ in range(3)]
+    given = iter(lent)
+    worker = Worker(
+        reactor=reactor,
+        number=1,
+        memory=memory,
+        orders=lambda: Orders({}, [next(given)]),
+        answered=lambda key, message: None,
+        begun=lambda: None,
+        ended=lambda one: None,
+    )
+    worker.start()
+    worker.reload()
+    assert [_is_open(descriptor) for descriptor in lent[:2]] == [True, True]
+    reactor.channels[0].stringReceived(b'{"serving": true, "descriptors": 0}')
+    assert [_is_open(descriptor) for descriptor in lent[:2]] == [False, True]
+    reactor.channels[0].stringReceived(b'{"reloaded": true, "descriptors": 0}')
+    assert [_is_open(descriptor) for descriptor in lent[:2]] == [False, False]
+    worker.reload()
+    reactor.channels[0].connectionLost()
+    assert not _is_open(lent[2])
+    reactor.processes[0].end(status=1)
+    worker.stop(1.0)
+
+
+def test_one_that_does_not_follow_a_reload_is_killed_and_not_waited_for(reactor: Reactor, worker: Worker) -> None:
+    reactor.channels[0].stringReceived(b'{"serving": true, "descriptors": 0}')
+    reloaded = worker.reload()
+    reactor.advance(RELOAD_PATIENCE - 1)
+    assert (reactor.processes[0].signals, reloaded.called) == ([], False)
+    reactor.advance(1)
+    assert (reactor.processes[0].signals, reloaded.called) == (["KILL"], True)
+    reactor.processes[0].end(signal=9)
+    reactor.advance(0.1)
+    assert len(reactor.processes) == 2
+
+
+def test_one_that_ends_while_it_is_to_follow_a_reload_is_waited_for_no_more(reactor: Reactor, worker: Worker) -> None:
+    reactor.channels[0].stringReceived(b'{"serving": true, "descriptors": 0}')
+    reloaded = worker.reload()
+    reactor.processes[0].end(status=1)
+    assert reloaded.called
+    # Only its successor's start.
+    assert [call.getTime() for call in reactor.getDelayedCalls()] == [pytest.approx(0.1)]
 
 
 def test_what_systemd_says_to_its_parent_is_not_for_it(

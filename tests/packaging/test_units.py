@@ -13,6 +13,7 @@ from twisted.scripts.twistd import ServerOptions
 
 from lmtp_twisted.daemon.listening import read_description
 from lmtp_twisted.daemon.positions import parse
+from lmtp_twisted.daemon.service import patience_with_workers
 
 UNITS = Path(__file__).resolve().parents[2] / "contrib" / "systemd"
 PAGE = UNITS.parents[1] / "docs" / "service.rst"
@@ -82,7 +83,12 @@ def test_the_service_starts_the_server_and_waits_long_enough_for_its_end(tmp_pat
     assert options["pidfile"] == ""
     assert options.subCommand == "lmtp"
     assert service["Type"] == "notify"
-    assert int(service["TimeoutStopSec"]) > 4 * options.subOptions["drain-timeout"]  # type: ignore[attr-defined]
+    drain_timeout = options.subOptions["drain-timeout"]  # type: ignore[attr-defined]
+    assert int(service["TimeoutStopSec"]) > 4 * drain_timeout
+    # A parent waits for its workers, and has ports, backends and threads itself.
+    assert int(service["TimeoutStopSec"]) > patience_with_workers(drain_timeout) + 3 * drain_timeout
+    # Where only a worker hangs, even systemd's default is enough.
+    assert patience_with_workers(drain_timeout) < 90
 
 
 @pytest.mark.parametrize(("name", "domain"), [("lmtp.socket", "UNIX"), ("lmtp-tcp.socket", "INET")])

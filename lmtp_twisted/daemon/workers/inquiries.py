@@ -26,6 +26,9 @@ class Asked(Protocol):
     def say(self, message: dict[str, Any]) -> None:
         """Send it a message."""
 
+    def is_behind(self) -> None:
+        """It is not asked, since it has left too many questions unanswered."""
+
 
 @attrs.define
 class _Inquiry:
@@ -58,6 +61,8 @@ class Inquiries:
                 member.unanswered += 1
                 inquiry.waiting.add(key)
                 member.say({"ask": number, "question": question, "argument": argument})
+            else:
+                member.is_behind()
         self._open[number] = inquiry
         inquiry.timer = self._reactor.callLater(PATIENCE, self._close, number)
         self._close_if_complete(number)

@@ -36,6 +36,10 @@ FIRST_DELAY, MOST_DELAY = 0.1, 60.0
 SOUND = 10.0
 #: Seconds that a worker may take to start.
 START_PATIENCE = 60.0
+#: Seconds that a worker may take to follow a reload.
+RELOAD_PATIENCE = 60.0
+#: Seconds that a worker may leave all questions unanswered before the log says so.
+SILENCE = 60.0
 
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from lmtp_twisted.daemon.workers.child import main; main()"
 # What systemd says to the process that it has started, and to no other.
@@ -95,8 +99,11 @@ class Worker(ProcessProtocol):
         self._channel: Channel | None = None
         self._why = ""
         self._timer: Any = None
-        self._lent: list[int] = []
+        # The descriptors that go with each message whose arrival it has not told.
+        self._lent: list[Sequence[int]] = []
         self._reloaded: list[Deferred[None]] = []
+        self._reload_timer: Any = None
+        self._silence_timer: Any = None
         self._stopped: Deferred[None] | None = None
         self.unanswered = 0
         self.is_serving = False
@@ -137,70 +144,95 @@ class Worker(ProcessProtocol):
                 return
         self._pid = self.transport.pid
         orders = self._orders()
-        self._lent = list(orders.descriptors)
         self._channel = Channel(self._received, self._lost)
         adopt(self._reactor, ours, self._channel)
-        self._channel.say(orders.message, orders.descriptors)
+        self._lend(self._channel, orders.message, orders.descriptors)
 
-    def say(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+    def say(self, message: dict[str, Any]) -> None:
         """
         :param message: for its process, where there is one.
-        :param descriptors: are closed here once it has them.
         """
-        self._lent += descriptors
-        if self._channel is None:
-            self._take_back()
-        else:
-            self._channel.say(message, descriptors)
+        if self._channel is not None:
+            self._channel.say(message)
+
+    def _lend(self, channel: Channel, message: dict[str, Any], descriptors: Sequence[int]) -> None:
+        self._lent.append(descriptors)
+        channel.say(message, descriptors)
 
     def _received(self, message: dict[str, Any], descriptors: list[int]) -> None:
         if "answer" in message:
             self.unanswered -= 1
+            self._is_heard()
             self._answered(self.key, message)
             return
-        # It has all that was sent before it said this.
-        self._take_back()
+        if "failed" in message:
+            self._why = one_line(message["failed"])
+            return
+        # Of what it is told next, nothing may have been sent yet.
+        self._take_back(1)
         if "reloaded" in message:
             self._call_reloaded()
-        elif "failed" in message:
-            self._why = one_line(message["failed"])
         elif "serving" in message:
             self._timer.cancel()
             self.is_serving = True
             _log.info("{name} serves", name=self._name)
             self._begun()
 
+    def is_behind(self) -> None:
+        """It has so many questions to answer that it is asked no more. It may have work that takes long, so it lives."""
+        if self._silence_timer is None:
+            self._silence_timer = self._reactor.callLater(SILENCE, self._say_silent)
+
+    def _say_silent(self) -> None:
+        _log.warn("{name} has answered nothing for more than {seconds} s: it hangs", name=self._name, seconds=SILENCE)
+
+    def _is_heard(self) -> None:
+        if self._silence_timer is not None and self._silence_timer.active():
+            self._silence_timer.cancel()
+        self._silence_timer = None
+
     def reload(self) -> Deferred[None]:
         """
-        There are other orders.
+        There are other orders. Where it does not follow them in time, it is killed.
 
-        :returns: fires when it has followed them, or has ended: the next one gets them when it starts.
+        :returns: fires when it has followed them, is killed, or has ended: the next one gets them when it starts.
         """
         reloaded: Deferred[None] = Deferred()
         self._reloaded.append(reloaded)
         if self._channel is None:
             self._call_reloaded()
         else:
+            if self._reload_timer is None:
+                self._reload_timer = self._reactor.callLater(RELOAD_PATIENCE, self._does_not_follow)
             orders = self._orders()
-            self.say({"reload": orders.message}, orders.descriptors)
+            self._lend(self._channel, {"reload": orders.message}, orders.descriptors)
         return reloaded
 
+    def _does_not_follow(self) -> None:
+        self._kill("it did not follow a reload in time")
+        # Not when it has ended: what the kernel holds up does not even end for this.
+        self._call_reloaded()
+
     def _call_reloaded(self) -> None:
+        if self._reload_timer is not None and self._reload_timer.active():
+            self._reload_timer.cancel()
+        self._reload_timer = None
         waiting, self._reloaded = self._reloaded, []
         for deferred in waiting:
             deferred.callback(None)
 
-    def _take_back(self) -> None:
-        for descriptor in self._lent:
-            os.close(descriptor)
-        self._lent.clear()
+    def _take_back(self, count: int) -> None:
+        taken, self._lent = self._lent[:count], self._lent[count:]
+        for descriptors in taken:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     # The end
 
     def _lost(self) -> None:
         """It does not hear us any more, so it comes to its end by itself, or has done so."""
         self._channel = None
-        self._take_back()
+        self._take_back(len(self._lent))
         self._call_reloaded()
 
     def processEnded(self, reason: Failure) -> None:
@@ -212,6 +244,8 @@ class Worker(ProcessProtocol):
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
+        self._call_reloaded()
+        self._is_heard()
         self.transport = None
         self.is_serving = False
         self.unanswered = 0
