@@ -288,7 +288,9 @@ def test_a_worker_that_hangs_is_replaced_by_one_that_follows_the_reload(tmp_path
         file.write_text(f'hostname = "two.example"\n{rest}')
         # The reload comes to its end, too: its last step is what is listened on no more.
         server.reload("listening no more on unix:")
-        pattern = rf"\(process {hanging}\) has ended after [^\n]*, killed by SIGKILL: it did not follow a reload in time"
+        pattern = (
+            rf"\(process {hanging}\) has ended after [^\n]*, killed by SIGKILL: it did not follow a reload in time"
+        )
         server.until(rf"{pattern}; (?s:.)*worker 1 \(process \d+\) serves\n")
         # Whichever of them it is.
         for _ in range(20):

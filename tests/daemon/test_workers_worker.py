@@ -15,7 +15,15 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from lmtp_twisted.daemon.workers.channel import Channel
-from lmtp_twisted.daemon.workers.worker import MOST_DELAY, RELOAD_PATIENCE, SILENCE, SOUND, START_PATIENCE, Orders, Worker
+from lmtp_twisted.daemon.workers.worker import (
+    MOST_DELAY,
+    RELOAD_PATIENCE,
+    SILENCE,
+    SOUND,
+    START_PATIENCE,
+    Orders,
+    Worker,
+)
 
 
 @attrs.define

@@ -179,7 +179,7 @@ class Worker(ProcessProtocol):
             self._begun()
 
     def is_behind(self) -> None:
-        """It has so many questions to answer that it is asked no more. It may have work that takes long, so it lives."""
+        """It has so many questions to answer that it is asked no more. Its work may take long, so it lives."""
         if self._silence_timer is None:
             self._silence_timer = self._reactor.callLater(SILENCE, self._say_silent)
 
