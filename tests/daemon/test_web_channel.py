@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from lmtp_twisted.daemon.web import answering
 from lmtp_twisted.daemon.web.answering import Answer, LateResource
 from lmtp_twisted.daemon.web.channel import MOST_CONNECTIONS, READING_TIME, REQUEST_TIME, StatusSite
 from lmtp_twisted.daemon.web.plain import Shown
@@ -49,6 +50,24 @@ class Endless(LateResource):
             yield b"block"
 
 
+class Whole(LateResource):
+    """Octets that are there at once."""
+
+    isLeaf = True
+
+    async def get(self, request: Any) -> Answer:
+        return Answer(b"x" * 1_000_000, "text/plain")
+
+
+class Transport(StringTransport):
+    """It takes 64 KiB, as those of the reactor."""
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if len(data) >= 64 * 1024:
+            self.producer.pauseProducing()
+
+
 class Late(Resource):
     """Not yet."""
 
@@ -68,11 +87,12 @@ class World:
         root.putChild(b"large", self.large)
         root.putChild(b"endless", self.endless)
         root.putChild(b"late", Late())
+        root.putChild(b"whole", Whole())
         self.site = StatusSite(root, reactor=self.clock)
 
     def connect(self) -> tuple[Any, StringTransport]:
         """A connection."""
-        transport = StringTransport()
+        transport = Transport()
         channel = self.site.buildProtocol(None)
         channel.makeConnection(transport)
         return channel, transport
@@ -132,6 +152,23 @@ def test_a_large_answer_comes_as_fast_as_it_is_read(world: World) -> None:
         world.clock.advance(READING_TIME - 1)
         channel.resumeProducing()
     assert not transport.disconnected
+
+
+def test_answers_that_are_not_read_have_a_bound_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answering, "MOST_UNREAD", 2_000_000)
+
+    def ask() -> tuple[Any, bytes]:
+        channel, transport = world.connect()
+        channel.dataReceived(REQUEST.replace(b"large", b"whole"))
+        return channel, transport.value().split(b" ")[1]
+
+    (first, *said), (second, *more) = ask(), ask()
+    assert [*said, *more, ask()[1]] == [b"200", b"200", b"503"]
+    first.connectionLost(Failure(ConnectionDone()))
+    assert [ask()[1], ask()[1]] == [b"200", b"503"]
+    for _ in range(16):
+        second.resumeProducing()
+    assert ask()[1] == b"200"
 
 
 def test_an_answer_that_takes_its_time_is_not_cut_off_by_the_one_before(world: World) -> None:

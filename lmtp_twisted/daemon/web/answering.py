@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import INTERNAL_SERVER_ERROR, NOT_FOUND
+from twisted.web.http import INTERNAL_SERVER_ERROR, NOT_FOUND, SERVICE_UNAVAILABLE
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
@@ -20,6 +20,8 @@ _log = Logger(namespace="lmtp_twisted")
 
 #: The policy of what shows nothing but itself.
 NOTHING = "default-src 'none'; sandbox; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+#: Octets of all answers that clients have yet to read.
+MOST_UNREAD = 128 * 1024 * 1024
 # Octets that are written at a time.
 _BLOCK = 64 * 1024
 
@@ -41,7 +43,18 @@ class Answer:
     headers: Mapping[str, str] = attrs.field(factory=dict)
 
     async def send(self, request: Any) -> None:
-        """Send it, as fast as the client reads."""
+        """Send it, as fast as the client reads; or say that too many read too slowly."""
+        site, size = request.site, len(self.body) if isinstance(self.body, bytes) else 0
+        if size and site.unread + size > MOST_UNREAD:
+            await text_answer("Too much is being read", SERVICE_UNAVAILABLE)._send(request)
+            return
+        site.unread += size
+        try:
+            await self._send(request)
+        finally:
+            site.unread -= size
+
+    async def _send(self, request: Any) -> None:
         request.setResponseCode(self.status)
         headers = {"content-type": self.content_type, "content-security-policy": self.policy, **self.headers}
         for name, value in headers.items():

@@ -111,12 +111,13 @@ class StatusChannel(HTTPChannel):
     def pauseProducing(self) -> None:
         """The client does not read."""
         super().pauseProducing()
-        _forget(self._reading)
-        self._reading = self.callLater(READING_TIME, self.forceAbortClient)
+        if self._reading is None:
+            self._reading = self.callLater(READING_TIME, self.forceAbortClient)
 
     def resumeProducing(self) -> None:
         """It has read all that was written."""
         _forget(self._reading)
+        self._reading = None
         super().resumeProducing()
         if self._answered is not None and not self._waitingForTransport:
             self._go_on()
@@ -165,6 +166,7 @@ class StatusRequest(Request):
 class StatusSite(Site):
     """
     :param root: the pages.
+    :ivar unread: octets of answers that are being sent and are kept until they are read.
     :ivar channels: the connections of now; those that have been silent for longest before others.
     """
 
@@ -173,6 +175,7 @@ class StatusSite(Site):
 
     def __init__(self, root: Resource, **options: Any) -> None:
         super().__init__(root, requestFactory=StatusRequest, timeout=REQUEST_TIME, **options)
+        self.unread = 0
         self.channels: dict[StatusChannel, None] = {}
 
     def log(self, request: Any) -> None:
