@@ -296,6 +296,8 @@ def test_a_worker_that_hangs_is_replaced_by_one_that_follows_the_reload(tmp_path
         for _ in range(20):
             with Client(port) as client:
                 assert client.greeting.startswith("220 two.example ")
+        # The parent has come to the end of the reload: a worker would only close its own end of it.
+        assert not (tmp_path / "old").exists()
 
 
 def test_a_worker_has_the_certificate_that_its_parent_has_read_when_it_was_right(tmp_path: Path) -> None:
