@@ -88,7 +88,7 @@ def contrast(one: str, other: str) -> float:
 
 def colours(scheme: str) -> dict[str, str]:
     """The named colours of a scheme."""
-    light, dark = re.findall(r":root \{(.*?)\}", (ASSETS / "page.css").read_text("utf-8"), re.DOTALL)
+    light, dark = re.findall(r":root \{(.*?)\}", (ASSETS / "look.css").read_text("utf-8"), re.DOTALL)
     return dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6});", light if scheme == "light" else dark))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -26,6 +25,7 @@ from lmtp_twisted.daemon.members import Members
 from lmtp_twisted.daemon.web.answering import Answer, LateResource, json_answer, no_such_thing, text_answer
 from lmtp_twisted.daemon.web.changes import Changes, revision_of
 from lmtp_twisted.daemon.web.inbox_page import list_page, message_page
+from lmtp_twisted.daemon.web.shipped import shipped
 from lmtp_twisted.threads import default_pool
 
 T = TypeVar("T")
@@ -34,7 +34,6 @@ T = TypeVar("T")
 MOST_SECONDS = 60
 # Messages that are read and taken apart at a time: each may have 64 MiB.
 _MOST_AT_A_TIME = 2
-_ASSETS = Path(__file__).resolve().parent / "assets"
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -184,8 +183,8 @@ class _Page(LateResource):
     def __init__(self, kept: Kept) -> None:
         super().__init__()
         self._kept = kept
-        for name, kind in (("inbox.css", "text/css"), ("inbox.js", "text/javascript")):
-            self.putChild(name.encode("ascii"), _Asset(name, f"{kind}; charset=utf-8"))
+        self.putChild(b"inbox.css", _Asset(shipped("look.css", "inbox.css"), "text/css; charset=utf-8"))
+        self.putChild(b"inbox.js", _Asset(shipped("inbox.js"), "text/javascript; charset=utf-8"))
 
     async def get(self, request: Any) -> Answer:
         return html_answer(list_page(await self._kept.list({})))
@@ -202,9 +201,9 @@ class _Page(LateResource):
 class _Asset(LateResource):
     isLeaf = True
 
-    def __init__(self, name: str, content_type: str) -> None:
+    def __init__(self, text: str, content_type: str) -> None:
         super().__init__()
-        self._answer = Answer((_ASSETS / name).read_bytes(), content_type)
+        self._answer = Answer(text.encode(), content_type)
 
     async def get(self, request: Any) -> Answer:
         return self._answer

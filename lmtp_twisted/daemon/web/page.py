@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from base64 import b64encode
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from twisted.web.http import CACHED
 
 from lmtp_twisted.daemon.web.plain import Shown
+from lmtp_twisted.daemon.web.shipped import shipped
 
-_ASSETS = Path(__file__).resolve().parent / "assets"
-_STYLES = ("uplot/uPlot.min.css", "page.css")
+_STYLES = ("uplot/uPlot.min.css", "look.css", "page.css")
 _SCRIPTS = ("uplot/uPlot.iife.min.js", "format.js", "history.js", "charts.js", "tables.js", "page.js")
-
-
-def _joined(names: tuple[str, ...]) -> str:
-    return "\n".join((_ASSETS / name).read_text("utf-8") for name in names)
 
 
 def _source(text: str) -> str:
@@ -32,8 +27,8 @@ class Page(Shown):
 
     def __init__(self) -> None:
         super().__init__()
-        style, script = _joined(_STYLES), _joined(_SCRIPTS)
-        document = (_ASSETS / "index.html").read_text("utf-8")
+        style, script = shipped(*_STYLES), shipped(*_SCRIPTS)
+        document = shipped("index.html")
         self._document = document.replace("/*STYLE*/", style).replace("/*SCRIPT*/", script).encode()
         self._etag = f'"{sha256(self._document).hexdigest()[:32]}"'.encode()
         policy = (
