@@ -157,6 +157,19 @@ def twistd(
         running.kill()
 
 
+def end_of(pid: int) -> None:
+    """Wait until a process that is not our child has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        ready, _, _ = select.select([descriptor], [], [], PATIENCE)
+        assert ready, f"process {pid} does not end"
+    finally:
+        os.close(descriptor)
+
+
 class Client:
     """
     One session of LMTP over a socket that blocks.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import stat
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running_twistd import PATIENCE, TWISTD, Client, twistd
+from running_twistd import PATIENCE, TWISTD, Client, end_of, twistd
 
 from lmtp_twisted.backends.maildir.directories import MOST_OPEN
 
@@ -22,19 +21,6 @@ from lmtp_twisted.backends.maildir.directories import MOST_OPEN
 def _mail(directory: Path) -> list[str]:
     """What lies in the Maildirs below."""
     return [path.read_text() for path in directory.glob("*/*/new/*")]
-
-
-def _end_of(pid: int) -> None:
-    """Wait until a process that is not our child has ended."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        ready, _, _ = select.select([descriptor], [], [], PATIENCE)
-        assert ready, f"process {pid} does not end"
-    finally:
-        os.close(descriptor)
 
 
 def test_in_the_foreground_it_delivers_into_maildirs_and_ends_on_sigterm(tmp_path: Path) -> None:
@@ -288,7 +274,7 @@ def test_as_a_daemon_it_forks_delivers_reopens_its_log_and_ends_on_sigterm(tmp_p
             assert client.deliver("three@example.org")[0].startswith("250 ")
     finally:
         os.kill(pid, signal.SIGTERM)
-        _end_of(pid)
+        end_of(pid)
     assert len(_mail(tmp_path / "mail")) == 3
     old, new = (tmp_path / "lmtp.log.1").read_text(), log.read_text()
     assert "to=<two@example.org>" in old
@@ -308,7 +294,7 @@ def test_a_daemon_writes_large_messages_to_its_spool(tmp_path: Path) -> None:
             assert reply.startswith("250 ")
     finally:
         os.kill(pid, signal.SIGTERM)
-        _end_of(pid)
+        end_of(pid)
     (message,) = _mail(tmp_path / "mail")
     assert message.count("x" * 76 + "\n") == 20000
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import signal
 import socket
 import stat
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from certificates import write_certificate
-from running_twistd import PATIENCE, TWISTD, Client, Twistd, twistd
+from running_twistd import PATIENCE, TWISTD, Client, Twistd, end_of, twistd
 from test_twistd_http import get
 from test_twistd_tls import Implicit
 
@@ -34,19 +33,6 @@ def deliver(message, recipient):
 def _workers(server: Twistd, count: int = 2) -> list[int]:
     """The processes of the first workers, once they serve."""
     return [int(server.until(rf"worker {number} \(process (\d+)\) serves\n")[1]) for number in range(1, count + 1)]
-
-
-def _end_of(pid: int) -> None:
-    """Wait until a process that is not our child has ended."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        ready, _, _ = select.select([descriptor], [], [], PATIENCE)
-        assert ready, f"process {pid} does not end"
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -345,7 +331,7 @@ def test_workers_whose_parent_is_killed_finish_what_they_have_and_end(tmp_path: 
         _finish(clients)
         stack.close()
         for pid in workers:
-            _end_of(pid)
+            end_of(pid)
 
 
 def test_a_worker_that_cannot_start_is_tried_again_ever_more_seldom(tmp_path: Path) -> None:
@@ -432,11 +418,11 @@ def test_as_a_daemon_all_of_it_goes_to_the_file_of_the_log_and_is_reopened(tmp_p
                     client.deliver("late@example.org")
     finally:
         os.kill(pid, signal.SIGTERM)
-        _end_of(pid)
+        end_of(pid)
     assert log.read_text().endswith("Server Shut Down.\n")
     assert not (tmp_path / "lmtp.pid").exists()
     for worker in workers:
-        _end_of(worker)
+        end_of(worker)
 
 
 # Command lines

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from docs_run import free_port
+from docs_submission import submit
 from peer_programs import find
 
 #: Seconds that OpenSMTPD may take for anything.
@@ -134,12 +135,7 @@ class DocumentedOpenSMTPD:
         with smtplib.SMTP("127.0.0.1", self._port, "client.example.net", timeout=PATIENCE) as client:
             client.ehlo()
             self.size_limit = int(client.esmtp_features["size"])
-            client.mail("you@example.net")
-            replies = {recipient: client.rcpt(recipient) for recipient in recipients}
-            if any(code == 250 for code, _ in replies.values()):
-                code, text = client.data(b"Subject: Hello\r\n\r\nHello\r\n")
-                assert code == 250, text
-        return {recipient: (code, text.decode()) for recipient, (code, text) in replies.items()}
+            return submit(client, recipients)
 
     def results(self, count: int) -> dict[str, str]:
         """

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from docs_run import free_port
+from docs_submission import submit
 from peer_programs import search_path
 
 #: Seconds that Postfix may take for anything.
@@ -137,13 +138,7 @@ class DocumentedPostfix:
         :returns: the reply to each recipient.
         """
         with smtplib.SMTP("127.0.0.1", self._port, "client.example.net", timeout=PATIENCE) as client:
-            client.ehlo()
-            client.mail(sender)
-            replies = {recipient: client.rcpt(recipient, options) for recipient in recipients}
-            if any(code == 250 for code, _ in replies.values()):
-                code, text = client.data(b"Subject: Hello\r\n\r\nHello\r\n")
-                assert code == 250, text
-        return {recipient: (code, text.decode()) for recipient, (code, text) in replies.items()}
+            return submit(client, recipients, sender, options)
 
     def statuses(self, count: int) -> dict[str, str]:
         """
