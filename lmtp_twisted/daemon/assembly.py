@@ -106,13 +106,14 @@ def _assemble(
     options: Options, reactor: Any, workplace: Workplace | None, faults: Faults, is_trial: bool
 ) -> tuple[LMTPService, list[str]]:
     settings = settings_of(options.said)
-    size = 1
-    if workplace is None and options.said["workers"] > 1:
-        size = options.said["workers"]
+    size = options.said["workers"] if workplace is None else 1
+    if size > 1:
         with faults.caught():
             _see_whether_workers_can_start(options, reactor)
-    ports: Any = (Ports if size == 1 else HeldPorts)(reactor, later_owner(options.parent))
-    if workplace is not None:
+    ports: Any
+    if workplace is None:
+        ports = (Ports if size == 1 else HeldPorts)(reactor, later_owner(options.parent))
+    else:
         ports = workplace.ports
     log = _open_log(options, is_trial)
     _enter_directory(options.parent)
