@@ -3,8 +3,9 @@ Whose turn it is: no client keeps the others waiting by sending more than its sh
 
 A turn of the reactor reads from all sessions that have sent something, up to 64 KiB from each, and that can be ten
 thousand commands. A few dozen clients that send commands without a pause would make others wait for seconds. So there
-is a limit to the time that commands and contents may take in one turn. Sessions that come after it wait for the next
-turn; one whose share was too little for it comes after those that said less.
+is a limit to the time that commands and contents may take until others have their turn. Sessions that come after it
+wait for the end of the reactor's turn, where the time begins anew; one whose share was too little for it comes after
+those that said less.
 """
 
 from __future__ import annotations

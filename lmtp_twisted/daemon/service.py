@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, Logger
@@ -19,11 +16,12 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from lmtp_twisted.daemon.generation import Door, Entrance, Generation
+from lmtp_twisted.daemon.generation import Entrance, Generation
 from lmtp_twisted.daemon.logs import Log
 from lmtp_twisted.daemon.members import Answers
 from lmtp_twisted.daemon.monitoring.monitor import Monitor
 from lmtp_twisted.daemon.notify import Notifier
+from lmtp_twisted.daemon.openings import Openings
 from lmtp_twisted.daemon.said import Fault, Faults, plain_line
 from lmtp_twisted.factory import LMTPFactory
 
@@ -93,9 +91,7 @@ class LMTPService(Service):
         self.generation = generation
         # Those that have sessions yet, and what fires when they are gone.
         self._before: dict[Generation, Deferred[None]] = {}
-        # By their places' keys.
-        self._doors: dict[str, Door] = {}
-        self._listening: dict[str, Deferred[Any]] = {}
+        self._openings = Openings(ports, are_held=crew is not None)
         # What fires when we listen everywhere for the first time.
         self._opening: list[Deferred[None]] = []
         self._looking: LoopingCall | None = None
@@ -147,30 +143,11 @@ class LMTPService(Service):
         self.generation.begin()
         for entrance in self.generation.entrances:
             failures: list[Failure] = []
-            opened = self._open(entrance).addErrback(failures.append)
+            opened = self._openings.open(entrance).addErrback(failures.append)
             if failures:
                 failures[0].raiseException()
             # An endpoint that takes its time fails where nobody is left to raise to.
             self._opening.append(opened.addCallback(self._too_late, failures))
-
-    def _open(self, entrance: Entrance) -> Deferred[None]:
-        """Fires when we listen there."""
-        key = entrance.description.key
-        self._doors[key] = Door(entrance.front)
-        opened: Deferred[None] = Deferred()
-
-        def listens(port: IListeningPort) -> IListeningPort:
-            opened.callback(None)
-            return port
-
-        say_where = _shows if entrance.is_web else _listens
-        waiting = self._ports.listen(entrance.description, self._doors[key])
-        if self._crew is not None and not entrance.is_web:
-            waiting.addCallback(self._ports.hold, entrance.description)
-        if self._ports.are_ours:
-            waiting.addCallback(say_where)
-        self._listening[key] = waiting.addCallbacks(listens, opened.errback)
-        return opened
 
     def _too_late(self, _: object, failures: Sequence[Failure]) -> Failure | None:
         for failure in failures:
@@ -183,7 +160,7 @@ class LMTPService(Service):
     def startService(self) -> None:
         """Start what needs no privileges: the threads."""
         super().startService()
-        if not self._listening:
+        if not self._openings.listening:
             self.privilegedStartService()
         self._pool.start()
         self._log.start()
@@ -298,7 +275,7 @@ class LMTPService(Service):
         new = self._renew(before)
         wanted = new.places
         try:
-            await self._open_all([entrance for key, entrance in wanted.items() if key not in self._listening])
+            await self._open_all([entrance for key, entrance in wanted.items() if key not in self._openings.listening])
         except BaseException:
             await new.context.shut_down()
             raise
@@ -306,15 +283,14 @@ class LMTPService(Service):
         new.begin(self._generations)
         self.generation = new
         self._log.level = new.log_level
-        for key, entrance in wanted.items():
-            self._doors[key].front = entrance.front
+        self._openings.lead_to(new)
         gone: Deferred[None] = Deferred()
         self._before[before] = gone
         Deferred.fromCoroutine(self._retire(before, gone))
         self._say_facts()
         if self._crew is not None:
             await self._crew.reload()
-        for key in self._listening.keys() - wanted.keys():
+        for key in self._openings.listening.keys() - wanted.keys():
             _log.info("listening no more on {place}", place=key)
             await self._close(key)
 
@@ -332,7 +308,7 @@ class LMTPService(Service):
                 if not self.running:
                     raise ValueError("the server stops")
                 try:
-                    await self._open(entrance)
+                    await self._openings.open(entrance)
                 except Exception as error:
                     raise Fault(entrance.wanted[0], f": {error}")
         if faults.lines:
@@ -388,7 +364,7 @@ class LMTPService(Service):
         for timer in timers:
             if timer.active():
                 timer.cancel()
-        for key in list(self._listening):
+        for key in list(self._openings.listening):
             await self._close(key)
         backends = gatherResults([*self._before.values(), self.generation.context.shut_down()])
         await self._finish("shutting the backends down", backends)
@@ -406,15 +382,8 @@ class LMTPService(Service):
         return self.generation.drain_timeout
 
     async def _close(self, key: str) -> None:
-        waiting = self._listening.pop(key, None)
-        if waiting is None:
-            return
-        del self._doors[key]
-        waiting.cancel()
-        await self._finish("closing a port", waiting.addCallback(self._close_port))
-
-    def _close_port(self, port: IListeningPort | None) -> Any:
-        return None if port is None else self._ports.close(port)
+        if key in self._openings.listening:
+            await self._finish("closing a port", self._openings.close(key))
 
     def _hurry_sessions(self) -> None:
         _log.warn(
@@ -462,30 +431,3 @@ class LMTPService(Service):
 
         Thread(target=stop, name="lmtp end", daemon=True).start()
         return stopped
-
-
-def _listens(port: IListeningPort) -> IListeningPort:
-    address: Any = port.getHost()
-    if isinstance(address, UNIXAddress):
-        _log.info("listening on {path}", path=os.path.abspath(os.fsdecode(address.name or b"")))
-        return port
-    number = getattr(address, "port", None)
-    if number == 25:
-        # An endpoint of another package, whose description told us nothing.
-        port.stopListening()
-        raise ValueError("port 25 is SMTP's, and LMTP must not be spoken there (RFC 2033 section 5)")
-    _log.info("listening on {place}", place=_host_and_port(address))
-    return port
-
-
-def _shows(port: IListeningPort) -> IListeningPort:
-    address: Any = port.getHost()
-    is_unix = isinstance(address, UNIXAddress)
-    place = os.path.abspath(os.fsdecode(address.name or b"")) if is_unix else f"http://{_host_and_port(address)}/"
-    _log.info("status on {place}", place=place)
-    return port
-
-
-def _host_and_port(address: Any) -> str:
-    host = getattr(address, "host", address)
-    return f"{f'[{host}]' if ':' in str(host) else host}:{getattr(address, 'port', None)}"

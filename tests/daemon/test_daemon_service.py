@@ -74,7 +74,7 @@ class Server:
 
     async def connect(self) -> Client:
         """A session that was greeted."""
-        (port,) = [await listening for listening in self.service._listening.values()]
+        (port,) = [await listening for listening in self.service._openings.listening.values()]
         client: Client = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), Client())
         await client.until("220 ")
         return client
@@ -196,7 +196,7 @@ async def test_it_listens_before_privileges_are_given_up_and_says_where(logged: 
     path = tmp_path / "lmtp"
     server = _server(endpoints=[_loopback(), UNIXServerEndpoint(reactor, str(path))])
     server.service.privilegedStartService()
-    port = (await next(iter(server.service._listening.values()))).getHost().port
+    port = (await next(iter(server.service._openings.listening.values()))).getHost().port
     assert logged == ["a fact", f"listening on 127.0.0.1:{port}", f"listening on {path}"]
     server.service.startService()
     await server.service.stopService()
@@ -327,7 +327,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest_twisted.ensureDeferred
 async def test_at_the_end_its_port_is_closed(logged: list[str]) -> None:
     server = _started(_server())
-    port = (await next(iter(server.service._listening.values()))).getHost().port
+    port = (await next(iter(server.service._openings.listening.values()))).getHost().port
     await server.service.stopService()
     with pytest.raises(ConnectionRefusedError):
         await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), Client())
