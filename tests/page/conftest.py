@@ -10,7 +10,7 @@ from page_load import Load
 from page_server import Server, serve
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def one_browser() -> Iterator[Browser]:
     """It takes a second or two to start."""
     with browser() as made:
@@ -24,7 +24,8 @@ def page(one_browser: Browser) -> Iterator[Browser]:
     one_browser.close()
 
 
-@pytest.fixture(scope="session")
+# Not until the end of all tests: its mail would slow down every test after these, and be counted in their memory.
+@pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that gets mail all the time."""
     with serve(tmp_path_factory.mktemp("busy")) as server, Load(server.port):
