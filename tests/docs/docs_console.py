@@ -19,6 +19,8 @@ from docs_pages import Block
 
 #: Seconds that a command or the start of a server may take.
 PATIENCE = 30.0
+#: Seconds that what a server prints may come after what it was asked.
+LATE = 5.0
 
 _ADDRESS = re.compile(r"--port (\d+)|listenTCP\((\d+)|(haproxy:)?(?<!--http )(?:tcp:(\d+)|unix:([^\s:\"']+))")
 _CONFIGURATION = re.compile(r"--config (\S+)")
@@ -66,7 +68,7 @@ def commands_of(block: Block) -> list[Command]:
     return found
 
 
-def assert_shown(place: str, expected: Sequence[str], printed: str, *, whole: bool) -> None:
+def is_shown(expected: Sequence[str], printed: str, *, whole: bool) -> bool:
     """
     Whether a page shows what was printed. ``…`` stands for any text within a line; alone, for any number of lines.
 
@@ -80,8 +82,13 @@ def assert_shown(place: str, expected: Sequence[str], printed: str, *, whole: bo
         else:
             pattern += ".*?".join(map(re.escape, line.rstrip().split("…"))) + r"[ \t]*\n" + ("" if whole else between)
     actual = printed if printed.endswith("\n") or not printed else printed + "\n"
+    return re.fullmatch(pattern + ("" if whole else between), actual) is not None
+
+
+def assert_shown(place: str, expected: Sequence[str], printed: str, *, whole: bool) -> None:
+    """See :func:`is_shown`."""
     shown = "\n".join(expected)
-    assert re.fullmatch(pattern + ("" if whole else between), actual), f"{place} shows\n{shown}\nbut it was\n{printed}"
+    assert is_shown(expected, printed, whole=whole), f"{place} shows\n{shown}\nbut it was\n{printed}"
 
 
 class _Server:
@@ -128,8 +135,12 @@ class _Server:
         self._process.wait()
 
     def stop(self) -> None:
-        """Interrupt it, and see whether it ended well and printed what the page shows."""
+        """Interrupt it once it has printed what the page shows, and see whether it ended well."""
         try:
+            # Its log is a little late, and so may be one of its workers. Some print the last of it when they end.
+            until = time.monotonic() + LATE
+            while not is_shown(self.expected, self._printed, whole=False) and time.monotonic() < until:
+                time.sleep(0.02)
             self._process.send_signal(signal.SIGINT)
             status = self._process.wait(PATIENCE)
         finally:
